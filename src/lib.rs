@@ -1,0 +1,31 @@
+//! barmanapi puts Barman, the backup manager for PostgreSQL, behind a token-authenticated REST API.
+//!
+//! The modules form rows: a module imports from rows below its own and never from its own row.
+//! `share/doc/ARCHITECTURE.md` shows the rows and walks through the main requests.
+
+// Row 9: the command line wires the parts.
+pub mod cli;
+// Row 8: HTTP.
+pub mod web;
+// Row 6: the door every command goes through.
+pub mod dispatch;
+// Row 5: what is running; what Barman can do.
+pub mod jobs;
+pub mod refresh;
+// Row 4: who is calling.
+pub mod auth;
+// Row 3: four independent parts.
+pub mod catalogue;
+pub mod policy;
+pub mod runner;
+pub mod store;
+// Row 2: our own configuration.
+pub mod settings;
+// Row 1: lossless ini text.
+pub mod inifile;
+// Row 0: words, files, logs.
+pub mod atomicfile;
+pub mod audit;
+pub mod names;
+pub mod redact;
+pub mod telemetry;

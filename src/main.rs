@@ -1,0 +1,2 @@
+//! The `barmanapi` program.
+fn main() {}
