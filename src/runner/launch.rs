@@ -1,0 +1,84 @@
+//! The last steps between our process and Barman's: `barmanapi launch`, not for people.
+//!
+//! A process can only make itself the leader of a session and set its own umask. So a run is our
+//! own program once more, which does these things and then becomes Barman by `execve`. Its standard
+//! input is a pipe back to the starter: it closes without a word when Barman runs, and carries the
+//! reason when it doesn't. Barman itself reads from `/dev/null`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use rustix::fs::Mode;
+
+use super::process::Identity;
+use crate::atomicfile;
+
+/// The first argument by which our program knows that it shall launch.
+pub const WORD: &str = "launch";
+
+/// Barman's umask: with a stricter one its new backups would differ from those that cron takes.
+const UMASK: u32 = 0o022;
+
+/// The arguments for a launch: where to leave the identity, if anywhere, and the program with its own.
+pub(super) fn arguments<'a>(
+    record: Option<&'a Path>,
+    program: &'a Path,
+    arguments: &'a [String],
+) -> impl Iterator<Item = &'a OsStr> {
+    [
+        OsStr::new(WORD),
+        record.map_or(OsStr::new(""), Path::as_os_str),
+        program.as_os_str(),
+    ]
+    .into_iter()
+    .chain(arguments.iter().map(OsStr::new))
+}
+
+/// Becomes the program named by the arguments after [`WORD`]; returns only when that fails, after
+/// the reason has gone to the starter.
+#[must_use]
+pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let record = arguments
+        .next()
+        .filter(|word| !word.is_empty())
+        .map(PathBuf::from);
+    let Some(program) = arguments.next() else {
+        return ExitCode::FAILURE;
+    };
+    let Ok(mut starter) = take_starter() else {
+        return ExitCode::FAILURE;
+    };
+    let error = match prepare(record.as_deref()) {
+        Ok(()) => Command::new(&program)
+            .args(arguments)
+            .current_dir("/")
+            .exec(),
+        Err(error) => error,
+    };
+    // The starter may be gone; there is nobody else to tell.
+    drop(starter.write_all(error.to_string().as_bytes()));
+    ExitCode::from(127)
+}
+
+/// Moves the pipe to the starter away from standard input and opens `/dev/null` there.
+fn take_starter() -> io::Result<File> {
+    let starter = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(File::from(starter))
+}
+
+fn prepare(record: Option<&Path>) -> io::Result<()> {
+    rustix::process::setsid()?;
+    if let Some(record) = record {
+        let identity = serde_json::to_vec(&Identity::own()?)?;
+        atomicfile::create(record, &identity, 0o600)?;
+    }
+    // Descriptors that our own starter left open must not reach Barman or its daemons.
+    close_fds::set_fds_cloexec(3, &[]);
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
+    Ok(())
+}
