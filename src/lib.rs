@@ -26,6 +26,8 @@ pub mod inifile;
 // Row 0: words, files, logs.
 pub mod atomicfile;
 pub mod audit;
+pub mod clock;
 pub mod names;
+pub mod output;
 pub mod redact;
 pub mod telemetry;

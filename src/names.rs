@@ -237,6 +237,18 @@ pub fn is_line_or_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
+/// The servers that a command concerns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// None: the command concerns the installation.
+    Global,
+    /// Every server (`all`).
+    All,
+    /// These servers.
+    Servers(Vec<ServerName>),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

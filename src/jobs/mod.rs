@@ -1,1 +1,73 @@
-//! Placeholder.
+//! What is running: jobs with a ticket, and short runs without one.
+//!
+//! A job is recorded, handed to a supervisor process of its own, and followed from its folder in
+//! the store. A short run belongs to the request that waits for it. Who may start what is decided
+//! before either begins.
+
+pub mod direct;
+pub mod reconcile;
+pub mod submit;
+pub mod supervise;
+pub mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::store::Store;
+use crate::store::garbage::Garbage;
+
+/// Short runs that go on at once; each holds one thread. Others wait for their turn.
+const DIRECT_RUNS: usize = 8;
+
+/// The limits that hold for all jobs.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Jobs that run at once.
+    pub max_jobs: u32,
+    /// Jobs that may wait.
+    pub queue: u32,
+    /// Bytes kept of each output.
+    pub output_limit: u64,
+    /// How long a request waits for its command before it gets a ticket.
+    pub sync_timeout: Duration,
+    /// The file of users, for supervisors that look a right up again.
+    pub users: PathBuf,
+}
+
+/// The engine that runs things.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    store: Store,
+    garbage: Garbage,
+    limits: Arc<Limits>,
+    direct: Arc<Semaphore>,
+}
+
+impl Jobs {
+    /// An engine over a store.
+    #[must_use]
+    pub fn new(store: Store, garbage: Garbage, limits: Limits) -> Self {
+        let direct = Arc::new(Semaphore::new(DIRECT_RUNS));
+        Self {
+            store,
+            garbage,
+            limits: Arc::new(limits),
+            direct,
+        }
+    }
+
+    /// The store the jobs are recorded in.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}

@@ -10,27 +10,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
-use serde::{Deserialize, Serialize};
-
+use crate::output::Kept;
 use crate::redact::Redactor;
+use rustix::fs::FallocateFlags;
 
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
 
 /// How far before the cut the last half is read, so that a secret that the cut splits is masked.
 const OVERLAP: u64 = 64 * 1024;
-
-/// What is known about one kept output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// Bytes the program wrote.
-    pub bytes: u64,
-    /// Whether some of them were left out because of the limit.
-    pub truncated: bool,
-    /// Whether some of them could not be kept because there was no room.
-    pub incomplete: bool,
-}
 
 /// Reads a capture file behind its writer.
 #[derive(Debug)]

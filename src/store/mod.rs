@@ -1,1 +1,220 @@
-//! Placeholder.
+//! What is known about jobs, on disk, shared by every process that has the same store.
+//!
+//! ```text
+//! active/open/TICKET                       an empty file while the job's end is not recorded
+//! active/202611/TICKET/job.json            what was accepted
+//!                      process.json        who runs (runner::process::Identity)
+//!                      cancel              who asked to stop it
+//!                      capture.stdout, …   what Barman writes; gone when the job has ended
+//!                      stdout, stderr      what is kept: masked and capped
+//!                      result.json         the end; written once, never changed
+//! active/202611/index                      one line when a job is accepted, one when it ends
+//! active/slots/N                           one lock for each job that may run at once
+//! config/                                  the catalogue and generated secrets
+//! garbage/PROCESS/                         temporary files of one process
+//! logs/
+//! ```
+//!
+//! The folder of a job is locked (`flock`) by its supervisor from before the ticket is handed out
+//! until the end is recorded. A folder without a result whose lock is free is a lost job; no age
+//! and no process number is ever taken for an answer.
+
+pub mod garbage;
+pub mod index;
+pub mod open_jobs;
+pub mod record;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::names::{Month, Ticket};
+
+/// The folders that every store has.
+const FOLDERS: [&str; 7] = [
+    "active",
+    "active/open",
+    "active/slots",
+    "archive",
+    "config",
+    "garbage",
+    "logs",
+];
+
+/// Something the store could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A folder of the store can't be made or used.
+    #[error("store folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder of the store is not private.
+    #[error("store folder {path} is {problem}; make it the service account's own, mode 0700")]
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A record of the store can't be read or written.
+    #[error("{path}: {source}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the cause is a lack of room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let (Self::Folder { source, .. } | Self::Record { source, .. }) = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+
+    fn record(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Record { path, source }
+    }
+}
+
+/// The store in one directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store, making the folders that are missing with mode 0700.
+    ///
+    /// # Errors
+    /// When a folder can't be made, belongs to another account, or lets others in.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let mut folders = vec![root.to_owned()];
+        folders.extend(FOLDERS.iter().map(|folder| root.join(folder)));
+        for path in folders {
+            let made = fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path);
+            let found = made.and_then(|()| fs::metadata(&path));
+            let found = found.map_err(|source| StoreError::Folder {
+                path: path.clone(),
+                source,
+            })?;
+            if found.uid() != rustix::process::geteuid().as_raw() {
+                return Err(StoreError::NotPrivate {
+                    path,
+                    problem: "another account's",
+                });
+            }
+            if found.mode() & 0o077 != 0 {
+                return Err(StoreError::NotPrivate {
+                    path,
+                    problem: "open to other accounts",
+                });
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+        })
+    }
+
+    /// The store's own directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder for the catalogue and generated secrets.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
+    /// The folder for logs.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// The folder of a month that is not closed.
+    #[must_use]
+    pub fn month(&self, month: &Month) -> PathBuf {
+        self.root.join("active").join(month.as_str())
+    }
+
+    /// The folder of a job of a month that is not closed.
+    #[must_use]
+    pub fn job(&self, ticket: &Ticket) -> record::JobFolder {
+        record::JobFolder::new(ticket, self.month(&ticket.month()).join(ticket.as_str()))
+    }
+
+    /// The lock file of one of the places for running jobs.
+    #[must_use]
+    pub fn slot(&self, number: u32) -> PathBuf {
+        self.root.join("active/slots").join(number.to_string())
+    }
+
+    /// The lock behind which jobs wait for a place, first come, first served.
+    #[must_use]
+    pub fn queue_lock(&self) -> PathBuf {
+        self.root.join("active/slots/queue")
+    }
+
+    fn open_folder(&self) -> PathBuf {
+        self.root.join("active/open")
+    }
+
+    fn accept_lock(&self) -> PathBuf {
+        self.root.join("active/slots/accept")
+    }
+}
+
+/// Makes one folder with mode 0700 and its name durable; an existing one is fine.
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => crate::atomicfile::sync_parent(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a folder to lock it or to make its names durable.
+fn open_directory(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_store_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("store");
+        Store::open(&root).unwrap();
+        assert_eq!(
+            fs::metadata(root.join("logs")).unwrap().mode() & 0o777,
+            0o700
+        );
+        fs::set_permissions(root.join("active"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(
+            Store::open(&root),
+            Err(StoreError::NotPrivate { .. })
+        ));
+    }
+}

@@ -1,0 +1,163 @@
+//! Short runs of commands that change nothing: no ticket, no supervisor, no record.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Jobs, Limits};
+use crate::output::Kept;
+use crate::runner::capture::Follower;
+use crate::runner::local::Run;
+use crate::runner::{Ending, Plan, StartError, Stop, environment};
+use crate::store::StoreError;
+use crate::store::garbage::TemporaryFolder;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct DirectRun {
+    /// Barman's program.
+    pub program: PathBuf,
+    /// Every argument after the program's name.
+    pub arguments: Vec<String>,
+    /// Whether standard output is wanted as the bytes it is, not as text.
+    pub raw: bool,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It ended within the limit.
+    Finished(Finished),
+    /// It did not, and is being stopped.
+    TimedOut,
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How.
+    pub ending: Ending,
+    /// Standard output, masked and capped; empty when it was wanted raw.
+    pub stdout: Vec<u8>,
+    /// What is known about standard output.
+    pub kept_stdout: Kept,
+    /// Standard error, masked and capped.
+    pub stderr: Vec<u8>,
+    /// What is known about standard error.
+    pub kept_stderr: Kept,
+    /// Standard output as it was written, when it was wanted raw. The file has no name any more.
+    pub raw: Option<File>,
+}
+
+/// Why nothing ran, or nothing can be said about it.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectError {
+    /// Too many runs wait.
+    #[error("too many commands wait for their turn")]
+    Busy,
+    /// Barman can't be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// There is no place for its output.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its output or its end can't be read.
+    #[error("a run can't be followed: {0}")]
+    Follow(#[from] io::Error),
+}
+
+impl Jobs {
+    /// Runs a command and waits for it, at most as long as a request may wait.
+    ///
+    /// # Errors
+    /// When it can't be started or followed, or when no turn came within the limit.
+    pub async fn run_directly(&self, run: DirectRun) -> Result<Outcome, DirectError> {
+        let limit = self.limits.sync_timeout;
+        let turn = self.direct.clone().acquire_owned();
+        let turn = tokio::time::timeout(limit, turn)
+            .await
+            .map_err(|_| DirectError::Busy)?;
+        let turn = turn.map_err(|_| DirectError::Busy)?;
+        let jobs = self.clone();
+        let (sender, outcome) = oneshot::channel();
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || {
+            span.in_scope(|| match jobs.garbage.folder() {
+                Ok(folder) => run_in(&folder, run, jobs.limits(), sender),
+                // A request that is gone needs no answer.
+                Err(error) => drop(sender.send(Err(error.into()))),
+            });
+            drop(turn);
+        });
+        outcome
+            .await
+            .map_err(|_| DirectError::Follow(io::Error::other("the run's thread died")))?
+    }
+}
+
+/// Runs to the end in this thread; the waiting request hears of it as soon as there is an answer.
+fn run_in(
+    folder: &TemporaryFolder,
+    run: DirectRun,
+    limits: &Limits,
+    sender: oneshot::Sender<Result<Outcome, DirectError>>,
+) {
+    let plan = Plan {
+        program: run.program,
+        arguments: run.arguments,
+        environment: environment::clean(),
+        stdout: folder.path().join("stdout"),
+        stderr: folder.path().join("stderr"),
+        record: None,
+    };
+    // A request that is gone needs no answer.
+    let answer = |outcome| drop(sender.send(outcome));
+    let mut process = match Run::start(&plan) {
+        Ok(process) => process,
+        Err(error) => return answer(Err(error.into())),
+    };
+    match process.wait(limits.sync_timeout) {
+        Ok(Some(ending)) => {
+            answer(finish(&plan, ending, run.raw, limits.output_limit).map_err(Into::into));
+        }
+        Ok(None) => {
+            answer(Ok(Outcome::TimedOut));
+            if let Err(error) = stop(&mut process) {
+                tracing::error!(%error, "a command that took too long can't be stopped");
+            }
+        }
+        Err(error) => answer(Err(error.into())),
+    }
+}
+
+fn stop(process: &mut Run) -> io::Result<()> {
+    process.stop(Stop::TimeLimit)?;
+    while process.wait(Duration::from_millis(500))?.is_none() {}
+    Ok(())
+}
+
+fn finish(plan: &Plan, ending: Ending, raw: bool, limit: u64) -> io::Result<Outcome> {
+    let (stderr, kept_stderr) = Follower::open(&plan.stderr, Vec::new(), limit)?.finish()?;
+    let (stdout, kept_stdout, raw) = if raw {
+        let file = File::open(&plan.stdout)?;
+        let kept = Kept {
+            bytes: file.metadata()?.len(),
+            ..Kept::default()
+        };
+        (Vec::new(), kept, Some(file))
+    } else {
+        let (text, kept) = Follower::open(&plan.stdout, Vec::new(), limit)?.finish()?;
+        (text, kept, None)
+    };
+    Ok(Outcome::Finished(Finished {
+        ending,
+        stdout,
+        kept_stdout,
+        stderr,
+        kept_stderr,
+        raw,
+    }))
+}

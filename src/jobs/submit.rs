@@ -1,0 +1,188 @@
+//! From a command to a ticket: record, supervisor, ticket, in this order.
+
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use super::{Jobs, supervise};
+use crate::clock;
+use crate::names::{CommandName, Scope, Ticket, UserName};
+use crate::output::Kept;
+use crate::runner::{environment, local};
+use crate::store::open_jobs::{AcceptedJob, Refused};
+use crate::store::record::{EndState, Job, JobResult, Reason};
+
+/// A command that shall become a job.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// The command's names, the canonical one first.
+    pub names: Vec<CommandName>,
+    /// The servers it concerns.
+    pub scope: Scope,
+    /// Barman's program.
+    pub program: PathBuf,
+    /// Every argument after the program's name.
+    pub arguments: Vec<String>,
+    /// Whether Barman is asked for JSON.
+    pub json: bool,
+    /// Who asks.
+    pub user: UserName,
+    /// From where.
+    pub from: Option<IpAddr>,
+    /// The request that asks.
+    pub request_id: String,
+    /// How long the command may run; `None` = no limit.
+    pub time_limit: Option<Duration>,
+    /// Whether the same job must not run a second time beside it.
+    pub exclusive: bool,
+}
+
+/// Why a job did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The store did not accept it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Its supervisor could not be started; the ticket says so, too.
+    #[error("no supervisor for ticket {ticket}: {source}")]
+    NoSupervisor {
+        /// The ticket.
+        ticket: Ticket,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel gave no random bits, or a worker thread died.
+    #[error("{0}")]
+    Internal(#[source] io::Error),
+}
+
+/// A job that was handed to its supervisor.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The ticket.
+    pub ticket: Ticket,
+    ended: watch::Receiver<bool>,
+}
+
+impl Submitted {
+    /// Waits at most `limit` for the supervisor to end; says whether it did.
+    pub async fn ended_within(&mut self, limit: Duration) -> bool {
+        let ended = tokio::time::timeout(limit, self.ended.wait_for(|ended| *ended)).await;
+        matches!(ended, Ok(Ok(_)))
+    }
+}
+
+impl Jobs {
+    /// Records a job and hands it to a supervisor; when this returns, the job no longer depends on
+    /// this process.
+    ///
+    /// # Errors
+    /// When the store does not accept the job, or no supervisor can be started. Nothing runs then.
+    pub async fn submit(&self, new: NewJob) -> Result<Submitted, SubmitError> {
+        let jobs = self.clone();
+        let span = tracing::Span::current();
+        let submitted = tokio::task::spawn_blocking(move || span.in_scope(|| jobs.hand_over(new)));
+        let (ticket, child) = submitted
+            .await
+            .map_err(|error| SubmitError::Internal(io::Error::other(error)))??;
+        let (sender, ended) = watch::channel(false);
+        tokio::spawn(async move {
+            if let Err(error) = child.wait().await {
+                tracing::error!(%error, "the end of a supervisor can't be awaited");
+            }
+            sender.send_replace(true);
+        });
+        Ok(Submitted { ticket, ended })
+    }
+
+    fn hand_over(&self, new: NewJob) -> Result<(Ticket, Child), SubmitError> {
+        let job = self.job(new).map_err(SubmitError::Internal)?;
+        let limit = usize::try_from(self.limits.max_jobs.saturating_add(self.limits.queue));
+        let accepted = self.store.accept(&job, limit.unwrap_or(usize::MAX))?;
+        match self.start_supervisor(&accepted) {
+            Ok(child) => Ok((job.ticket, child)),
+            Err(source) => {
+                self.record_no_supervisor(&accepted, &source);
+                Err(SubmitError::NoSupervisor {
+                    ticket: job.ticket,
+                    source,
+                })
+            }
+        }
+    }
+
+    fn job(&self, new: NewJob) -> io::Result<Job> {
+        let at = clock::now();
+        let random = getrandom::u64().map_err(io::Error::other)?;
+        let command = new.names.first().cloned();
+        Ok(Job {
+            ticket: Ticket::new(at, random),
+            command: command.ok_or_else(|| io::Error::other("a job without a command"))?,
+            names: new.names,
+            scope: new.scope,
+            program: new.program,
+            arguments: new.arguments,
+            json: new.json,
+            user: new.user,
+            from: new.from,
+            accepted_at: clock::text(at),
+            request_id: new.request_id,
+            time_limit: new.time_limit.map(|limit| limit.as_secs()),
+            output_limit: self.limits.output_limit,
+            max_jobs: self.limits.max_jobs,
+            exclusive: new.exclusive,
+            users: self.limits.users.clone(),
+        })
+    }
+
+    /// Starts the supervisor with the locked folder as its standard input, and waits for its word.
+    fn start_supervisor(&self, accepted: &AcceptedJob) -> io::Result<Child> {
+        let (mut word, ready) = io::pipe()?;
+        let mut command = local::own_program();
+        command
+            .arg(supervise::WORD)
+            .arg(self.store.root())
+            .arg(accepted.folder.ticket().as_str())
+            .env_clear()
+            .envs(environment::clean())
+            .stdin(Stdio::from(accepted.lock.try_clone()?))
+            .stdout(Stdio::from(ready))
+            .stderr(Stdio::null());
+        let mut command = Command::from(command);
+        let mut child = command.spawn()?;
+        // The command holds the other end of the pipe and a duplicate of the lock.
+        drop(command);
+        let mut said = String::new();
+        word.read_to_string(&mut said)?;
+        if said == supervise::READY {
+            Ok(child)
+        } else {
+            child.start_kill()?;
+            Err(io::Error::other("it ended before it was ready"))
+        }
+    }
+
+    fn record_no_supervisor(&self, accepted: &AcceptedJob, error: &io::Error) {
+        let result = JobResult {
+            state: EndState::Failed,
+            exit_code: None,
+            signal: None,
+            reason: Some(Reason::CouldNotStart),
+            detail: Some(format!("no supervisor could be started: {error}")),
+            started_at: None,
+            ended_at: clock::text(clock::now()),
+            duration_ms: None,
+            stdout: Kept::default(),
+            stderr: Kept::default(),
+        };
+        if let Err(error) = self.store.close(&accepted.folder, &result) {
+            // Without a record of its end the job is found as lost, which is true as well.
+            tracing::error!(%error, ticket = %accepted.folder.ticket(), "no end recorded");
+        }
+    }
+}

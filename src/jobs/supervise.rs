@@ -1,0 +1,290 @@
+//! The process that looks after one job: `barmanapi run-job STORE TICKET`, not for people.
+//!
+//! It gets the job's folder, locked, as its standard input, and keeps it until the end of the job
+//! is recorded. It outlives the process that started it, and the signals that would end it: they
+//! are noted and nothing else, so that a host that shuts down leaves it time to record the end.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::atomicfile::Lock;
+use crate::clock;
+use crate::names::Ticket;
+use crate::output::Kept;
+use crate::runner::capture::Follower;
+use crate::runner::local::Run;
+use crate::runner::{Ending, Plan, StartError, Stop, environment};
+use crate::store::Store;
+use crate::store::record::{EndState, Job, JobFolder, JobResult, Reason};
+
+/// The first argument by which our program knows that it shall supervise.
+pub const WORD: &str = "run-job";
+
+/// What the supervisor says on its standard output once nothing but SIGKILL can end it.
+pub const READY: &str = "ready\n";
+
+/// How often a supervisor looks for a request to cancel and copies output.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often the end is tried to be recorded while the store takes nothing.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Supervises the job that the arguments after [`WORD`] name.
+#[must_use]
+pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let root = arguments.next().map(PathBuf::from);
+    let ticket = arguments
+        .next()
+        .and_then(|word| Ticket::parse(word.to_str()?).ok());
+    let (Some(root), Some(ticket)) = (root, ticket) else {
+        return ExitCode::FAILURE;
+    };
+    match detach()
+        .map_err(StoreErrorOr::Io)
+        .and_then(|()| supervise(&root, &ticket))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        // There is no record to write and nobody to tell: the job is found as lost.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Leaves the starter's session and its signals behind, and says so.
+fn detach() -> io::Result<()> {
+    let noted = Arc::new(AtomicBool::new(false));
+    for signal in [
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGHUP,
+    ] {
+        signal_hook::flag::register(signal, Arc::clone(&noted))?;
+    }
+    rustix::process::setsid()?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    std::env::set_current_dir("/")?;
+    let mut stdout = io::stdout();
+    stdout.write_all(READY.as_bytes())?;
+    stdout.flush()?;
+    rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+    Ok(())
+}
+
+fn supervise(root: &Path, ticket: &Ticket) -> Result<(), StoreErrorOr> {
+    let store = Store::open(root)?;
+    let folder = store.job(ticket);
+    let Some(job) = folder.job()? else {
+        return Ok(());
+    };
+    let result = match wait_for_slot(&store, &folder, job.max_jobs).map_err(StoreErrorOr::Io)? {
+        Some(_slot) => run_job(&folder, &job),
+        None => cancelled(&folder, nothing_ran()),
+    };
+    while store.close(&folder, &result).is_err() {
+        // The store is full or can't be written: the end is kept here until it can.
+        std::thread::sleep(RETRY);
+    }
+    Ok(())
+}
+
+/// Waits for a place among the jobs that run at once; `None` when the job is cancelled meanwhile.
+///
+/// The jobs that wait stand behind one lock, so that only the first of them looks for a place.
+fn wait_for_slot(store: &Store, folder: &JobFolder, places: u32) -> io::Result<Option<Lock>> {
+    let (sender, first_in_line) = mpsc::channel();
+    let queue = store.queue_lock();
+    std::thread::spawn(move || sender.send(Lock::exclusive(&queue)));
+    let _first = loop {
+        match first_in_line.recv_timeout(TICK) {
+            Ok(lock) => break lock?,
+            Err(RecvTimeoutError::Timeout) if is_cancelled(folder) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("no queue")),
+        }
+    };
+    loop {
+        for number in 0..places.max(1) {
+            if let Some(slot) = Lock::try_exclusive(&store.slot(number))? {
+                return Ok(Some(slot));
+            }
+        }
+        if is_cancelled(folder) {
+            return Ok(None);
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+fn is_cancelled(folder: &JobFolder) -> bool {
+    folder.file("cancel").exists()
+}
+
+/// The file of a kept output; without room for it, the output is marked as incomplete.
+struct KeptFile(io::Result<File>);
+
+impl KeptFile {
+    fn create(path: &Path) -> Self {
+        Self(
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(path),
+        )
+    }
+}
+
+impl Write for KeptFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Ok(file) => file.write(bytes),
+            Err(error) => Err(error.kind().into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Ok(file) => file.sync_data(),
+            Err(error) => Err(error.kind().into()),
+        }
+    }
+}
+
+fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
+    if is_cancelled(folder) {
+        return cancelled(folder, nothing_ran());
+    }
+    let plan = Plan {
+        program: job.program.clone(),
+        arguments: job.arguments.clone(),
+        environment: environment::clean(),
+        stdout: folder.capture("stdout"),
+        stderr: folder.capture("stderr"),
+        record: Some(folder.process()),
+    };
+    let started_at = clock::text(clock::now());
+    let mut run = match Run::start(&plan) {
+        Ok(run) => run,
+        Err(error) => return could_not_start(&error),
+    };
+    let mut outputs = ["stdout", "stderr"].map(|output| {
+        let out = KeptFile::create(&folder.file(output));
+        Follower::open(&folder.capture(output), out, job.output_limit).ok()
+    });
+    let ending = follow(folder, job, &mut run, &mut outputs);
+    let duration = run.elapsed();
+    let [stdout, stderr] = outputs.map(|output| {
+        let incomplete = Kept {
+            incomplete: true,
+            ..Kept::default()
+        };
+        output
+            .and_then(|output| output.finish().ok())
+            .map_or(incomplete, |(_, kept)| kept)
+    });
+    let result = JobResult {
+        started_at: Some(started_at),
+        duration_ms: u64::try_from(duration.as_millis()).ok(),
+        stdout,
+        stderr,
+        ..nothing_ran()
+    };
+    let (exit_code, signal) = match ending {
+        Ok(Ending::Exited(code)) => (Some(code), None),
+        Ok(Ending::Signalled(signal)) => (None, Some(signal)),
+        Err(error) => {
+            return JobResult {
+                detail: Some(error.to_string()),
+                ..result
+            };
+        }
+    };
+    let result = JobResult {
+        exit_code,
+        signal,
+        ..result
+    };
+    match (exit_code, run.stopped_by()) {
+        // A command that ended well before the signal reached it has done its work.
+        (Some(0), _) => JobResult {
+            state: EndState::Done,
+            ..result
+        },
+        (_, Some(Stop::Cancel)) => cancelled(folder, result),
+        (_, Some(Stop::TimeLimit)) => JobResult {
+            reason: Some(Reason::TimeLimit),
+            ..result
+        },
+        (_, None) => result,
+    }
+}
+
+/// Waits for the end of the run, copying its output and stopping it when that is due.
+fn follow(
+    folder: &JobFolder,
+    job: &Job,
+    run: &mut Run,
+    outputs: &mut [Option<Follower<KeptFile>>],
+) -> io::Result<Ending> {
+    let limit = job.time_limit.map(Duration::from_secs);
+    loop {
+        if let Some(ending) = run.wait(TICK)? {
+            return Ok(ending);
+        }
+        for output in outputs.iter_mut().flatten() {
+            // What can't be read now is read at the end, and missed there if it still can't be.
+            drop(output.advance());
+        }
+        if is_cancelled(folder) {
+            run.stop(Stop::Cancel)?;
+        } else if limit.is_some_and(|limit| run.elapsed() >= limit) {
+            run.stop(Stop::TimeLimit)?;
+        }
+    }
+}
+
+/// The result of a job that failed before anything ran, to be completed.
+fn nothing_ran() -> JobResult {
+    JobResult {
+        state: EndState::Failed,
+        exit_code: None,
+        signal: None,
+        reason: None,
+        detail: None,
+        started_at: None,
+        ended_at: clock::text(clock::now()),
+        duration_ms: None,
+        stdout: Kept::default(),
+        stderr: Kept::default(),
+    }
+}
+
+fn cancelled(folder: &JobFolder, result: JobResult) -> JobResult {
+    let by = folder
+        .cancel()
+        .ok()
+        .flatten()
+        .map(|cancel| format!("cancelled by {}", cancel.user));
+    JobResult {
+        state: EndState::Cancelled,
+        reason: Some(Reason::Cancelled),
+        detail: by,
+        ..result
+    }
+}
+
+fn could_not_start(error: &StartError) -> JobResult {
+    JobResult {
+        reason: Some(Reason::CouldNotStart),
+        detail: Some(error.to_string()),
+        ..nothing_ran()
+    }
+}

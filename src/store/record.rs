@@ -1,0 +1,305 @@
+//! The folder of one job: what was accepted, who runs it, how it ended.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{StoreError, open_directory};
+use crate::atomicfile;
+use crate::names::{CommandName, Scope, Ticket, UserName};
+use crate::output::Kept;
+
+/// A job as it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// The command's canonical name.
+    pub command: CommandName,
+    /// The command's names, the canonical one first; rights are decided over all of them.
+    pub names: Vec<CommandName>,
+    /// The servers it concerns.
+    pub scope: Scope,
+    /// Barman's program.
+    pub program: PathBuf,
+    /// Every argument after the program's name.
+    pub arguments: Vec<String>,
+    /// Whether Barman was asked for JSON.
+    pub json: bool,
+    /// Who asked.
+    pub user: UserName,
+    /// From where.
+    pub from: Option<IpAddr>,
+    /// When it was accepted, RFC 3339, UTC.
+    pub accepted_at: String,
+    /// The request that asked.
+    pub request_id: String,
+    /// Seconds the command may run; `None` = no limit.
+    pub time_limit: Option<u64>,
+    /// Bytes kept of each output.
+    pub output_limit: u64,
+    /// Jobs that may run at once.
+    pub max_jobs: u32,
+    /// Whether the same job must not run a second time beside it.
+    pub exclusive: bool,
+    /// The file of users, in which the right is looked up again after a wait.
+    pub users: PathBuf,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndState {
+    /// The command exited with 0.
+    Done,
+    /// It exited with another code, by a signal or at its time limit, or could not be started.
+    Failed,
+    /// It was stopped because somebody asked for it.
+    Cancelled,
+    /// Its supervisor died.
+    Lost,
+}
+
+/// The end of a job; never changed once written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// The state.
+    pub state: EndState,
+    /// The exit code, where the process exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<i32>,
+    /// Why, where neither code nor signal tells.
+    pub reason: Option<Reason>,
+    /// Words about the reason, for people.
+    pub detail: Option<String>,
+    /// When Barman was started, RFC 3339, UTC; `None` = it was not.
+    pub started_at: Option<String>,
+    /// When the end was recorded, RFC 3339, UTC.
+    pub ended_at: String,
+    /// Milliseconds from start to end by a clock that never jumps; `None` when not known.
+    pub duration_ms: Option<u64>,
+    /// What was kept of standard output.
+    pub stdout: Kept,
+    /// What was kept of standard error.
+    pub stderr: Kept,
+}
+
+/// Why a job ended otherwise than by its own exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Its time limit passed.
+    TimeLimit,
+    /// Barman could not be started.
+    CouldNotStart,
+    /// The right to it was taken away while it waited.
+    NotPermitted,
+    /// It was cancelled.
+    Cancelled,
+    /// The supervisor died while the host went on.
+    SupervisorDied,
+    /// The host was restarted.
+    HostRestarted,
+}
+
+/// Somebody asked to stop a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Who.
+    pub user: UserName,
+    /// When, RFC 3339, UTC.
+    pub at: String,
+}
+
+/// The folder of one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFolder {
+    ticket: Ticket,
+    path: PathBuf,
+}
+
+impl JobFolder {
+    pub(super) fn new(ticket: &Ticket, path: PathBuf) -> Self {
+        Self {
+            ticket: ticket.clone(),
+            path,
+        }
+    }
+
+    /// The job's ticket.
+    #[must_use]
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in the folder.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The capture file of an output, `stdout` or `stderr`.
+    #[must_use]
+    pub fn capture(&self, output: &str) -> PathBuf {
+        self.path.join(format!("capture.{output}"))
+    }
+
+    /// The record of the running process.
+    #[must_use]
+    pub fn process(&self) -> PathBuf {
+        self.file("process.json")
+    }
+
+    /// What was accepted; `None` when there is no such job here.
+    ///
+    /// # Errors
+    /// When the record is there and can't be read.
+    pub fn job(&self) -> Result<Option<Job>, StoreError> {
+        read_json(&self.file("job.json"))
+    }
+
+    /// How the job ended; `None` when that is not recorded.
+    ///
+    /// # Errors
+    /// When the record is there and can't be read.
+    pub fn result(&self) -> Result<Option<JobResult>, StoreError> {
+        read_json(&self.file("result.json"))
+    }
+
+    /// Who asked to stop the job, if anybody did.
+    ///
+    /// # Errors
+    /// When the record is there and can't be read.
+    pub fn cancel(&self) -> Result<Option<Cancel>, StoreError> {
+        read_json(&self.file("cancel"))
+    }
+
+    /// Asks the supervisor to stop the job; a second call keeps the first asker.
+    ///
+    /// # Errors
+    /// When the request can't be written.
+    pub fn request_cancel(&self, cancel: &Cancel) -> Result<(), StoreError> {
+        write_once(&self.file("cancel"), cancel).map(|_| ())
+    }
+
+    /// Writes what was accepted.
+    ///
+    /// # Errors
+    /// When the record exists or can't be written.
+    pub(super) fn write_job(&self, job: &Job) -> Result<(), StoreError> {
+        let path = self.file("job.json");
+        atomicfile::create(&path, &to_json(job, &path)?, 0o600).map_err(StoreError::record(&path))
+    }
+
+    /// Replaces what was accepted by a form without secrets.
+    ///
+    /// # Errors
+    /// When the record can't be written.
+    pub fn rewrite_job(&self, job: &Job) -> Result<(), StoreError> {
+        let path = self.file("job.json");
+        atomicfile::replace(&path, &to_json(job, &path)?, 0o600).map_err(StoreError::record(&path))
+    }
+
+    /// Records the end, unless one is recorded already; says whether this one counts.
+    ///
+    /// # Errors
+    /// When the record can't be written.
+    pub fn write_result(&self, result: &JobResult) -> Result<bool, StoreError> {
+        write_once(&self.file("result.json"), result)
+    }
+
+    /// Removes the capture files.
+    ///
+    /// # Errors
+    /// When one is there and can't be removed.
+    pub fn remove_captures(&self) -> Result<(), StoreError> {
+        for output in ["stdout", "stderr"] {
+            let path = self.capture(output);
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::record(&path)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The kept text of an output, `stdout` or `stderr`, as far as it has come.
+    ///
+    /// # Errors
+    /// When it is there and can't be read.
+    pub fn output(&self, output: &str) -> Result<Vec<u8>, StoreError> {
+        let path = self.file(output);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(StoreError::record(&path)(error)),
+        }
+    }
+
+    /// Whether a supervisor holds the folder.
+    ///
+    /// # Errors
+    /// When the folder can't be opened or its lock not be tried.
+    pub fn is_supervised(&self) -> Result<bool, StoreError> {
+        let folder = open_directory(&self.path).map_err(StoreError::record(&self.path))?;
+        match folder.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            Err(fs::TryLockError::Error(error)) => Err(StoreError::record(&self.path)(error)),
+        }
+    }
+
+    /// Locks the folder; `None` when somebody else holds it.
+    ///
+    /// # Errors
+    /// When the folder can't be opened or locked.
+    pub fn lock(&self) -> Result<Option<File>, StoreError> {
+        let folder = open_directory(&self.path).map_err(StoreError::record(&self.path))?;
+        match folder.try_lock() {
+            Ok(()) => Ok(Some(folder)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(StoreError::record(&self.path)(error)),
+        }
+    }
+}
+
+fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::record(path)(error.into()))
+}
+
+/// Writes a file that must not exist yet; `false` when it does.
+fn write_once(path: &Path, value: &impl Serialize) -> Result<bool, StoreError> {
+    match atomicfile::create(path, &to_json(value, path)?, 0o600) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(StoreError::record(path)(error)),
+    }
+}
+
+/// Reads a JSON file; `None` when there is none.
+///
+/// # Errors
+/// When it can't be read or is not what it should be.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| StoreError::record(path)(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A name on the way that is no folder: there is no such job either.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+        Err(error) => Err(StoreError::record(path)(error)),
+    }
+}
