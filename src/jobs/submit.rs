@@ -87,7 +87,7 @@ impl Jobs {
         let jobs = self.clone();
         let span = tracing::Span::current();
         let submitted = tokio::task::spawn_blocking(move || span.in_scope(|| jobs.hand_over(new)));
-        let (ticket, child) = submitted
+        let (ticket, mut child) = submitted
             .await
             .map_err(|error| SubmitError::Internal(io::Error::other(error)))??;
         let (sender, ended) = watch::channel(false);

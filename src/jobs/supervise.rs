@@ -47,10 +47,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (Some(root), Some(ticket)) = (root, ticket) else {
         return ExitCode::FAILURE;
     };
-    match detach()
-        .map_err(StoreErrorOr::Io)
-        .and_then(|()| supervise(&root, &ticket))
-    {
+    match detach().and_then(|()| supervise(&root, &ticket)) {
         Ok(()) => ExitCode::SUCCESS,
         // There is no record to write and nobody to tell: the job is found as lost.
         Err(_) => ExitCode::FAILURE,
@@ -77,13 +74,13 @@ fn detach() -> io::Result<()> {
     Ok(())
 }
 
-fn supervise(root: &Path, ticket: &Ticket) -> Result<(), StoreErrorOr> {
-    let store = Store::open(root)?;
+fn supervise(root: &Path, ticket: &Ticket) -> io::Result<()> {
+    let store = Store::open(root).map_err(io::Error::other)?;
     let folder = store.job(ticket);
-    let Some(job) = folder.job()? else {
+    let Some(job) = folder.job().map_err(io::Error::other)? else {
         return Ok(());
     };
-    let result = match wait_for_slot(&store, &folder, job.max_jobs).map_err(StoreErrorOr::Io)? {
+    let result = match wait_for_slot(&store, &folder, job.max_jobs)? {
         Some(_slot) => run_job(&folder, &job),
         None => cancelled(&folder, nothing_ran()),
     };
