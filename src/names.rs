@@ -237,6 +237,18 @@ pub fn is_line_or_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
+/// Which servers a request touches: what a decision on a right is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// No server by name: what concerns the whole installation, or none of its servers.
+    Global,
+    /// Every configured server.
+    All,
+    /// These servers.
+    Servers(Vec<ServerName>),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
