@@ -237,13 +237,13 @@ pub fn is_line_or_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// The servers that a command concerns.
+/// Which servers a request touches: what a decision on a right is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// None: the command concerns the installation.
+    /// No server by name: what concerns the whole installation, or none of its servers.
     Global,
-    /// Every server (`all`).
+    /// Every configured server.
     All,
     /// These servers.
     Servers(Vec<ServerName>),

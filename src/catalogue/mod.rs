@@ -4,6 +4,13 @@
 //! tell, `argv` turns named parameters into an argument vector. Asking Barman for its help, and
 //! keeping the last good catalogue, is the work of `refresh`.
 
+pub mod argv;
+pub mod configkeys;
+pub mod document;
+pub mod kinds;
+mod lines;
+pub mod traits;
+
 use serde::{Deserialize, Serialize};
 
 use crate::names::CommandName;
