@@ -1,0 +1,118 @@
+//! What a users file says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::password::Stored;
+use crate::inifile::{Document, IniError};
+use crate::names::UserName;
+use crate::policy::{Rights, Rule};
+
+/// The section whose values all others inherit, as in Python's parser.
+const DEFAULT: &str = "DEFAULT";
+
+/// A user as the file has it.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The name.
+    pub name: UserName,
+    /// What the user may do.
+    pub rights: Arc<Rights>,
+    /// The stored password; a user without a usable one may still come by token or certificate.
+    pub password: Stored,
+    /// A digest of all that tokens of this user depend on.
+    pub(super) fingerprint: [u8; 32],
+}
+
+/// All users of a file, and what is wrong with it.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// The users, by name.
+    pub users: BTreeMap<String, Arc<User>>,
+    /// Sections that can't be used, or whose password can't, and why; in the order of the file.
+    pub faults: Vec<(String, String)>,
+    /// Why the text as a whole can't be read; there are then no users.
+    pub broken: Option<IniError>,
+}
+
+impl Listing {
+    pub(super) fn broken(error: IniError) -> Self {
+        Self {
+            broken: Some(error),
+            ..Self::default()
+        }
+    }
+
+    /// Whether another listing has the same faults.
+    pub(super) fn complains_like(&self, other: &Self) -> bool {
+        self.broken == other.broken && self.faults == other.faults
+    }
+
+    /// How many users have full access and a password to use it.
+    pub(super) fn full_users(&self) -> usize {
+        let full = |user: &&Arc<User>| is_full(&user.rights) && user.password.fault().is_none();
+        self.users.values().filter(full).count()
+    }
+}
+
+/// Whether rights leave nothing out.
+#[must_use]
+pub fn is_full(rights: &Rights) -> bool {
+    rights.access.is_empty() && rights.deny.is_empty()
+}
+
+/// Reads the users off a file.
+pub(super) fn read(document: &Document) -> Listing {
+    let mut listing = Listing::default();
+    for section in document.sections().filter(|section| *section != DEFAULT) {
+        match read_user(document, section) {
+            Ok(user) => {
+                if let Some(fault) = user.password.fault() {
+                    listing.faults.push((section.to_owned(), fault.to_owned()));
+                }
+                listing.users.insert(section.to_owned(), Arc::new(user));
+            }
+            Err(fault) => {
+                let line = document.line_of(section).unwrap_or_default();
+                let fault = format!("{fault} (section at line {line})");
+                listing.faults.push((section.to_owned(), fault));
+            }
+        }
+    }
+    listing
+}
+
+fn read_user(document: &Document, section: &str) -> Result<User, String> {
+    let name = UserName::parse(section).map_err(|error| error.to_string())?;
+    let own: HashMap<&str, &str> = document.entries(section).collect();
+    let inherited: HashMap<&str, &str> = document.entries(DEFAULT).collect();
+    let value = |key: &str| own.get(key).or_else(|| inherited.get(key)).copied();
+    let password = value("password").unwrap_or_default();
+    // A missing list is not an empty one: nothing grants everything silently.
+    let access =
+        value("access").ok_or("it has no `access`; write `access = []` for full access")?;
+    let deny = value("deny").unwrap_or_default();
+    let stamp = value("stamp").unwrap_or_default();
+    Ok(User {
+        rights: Arc::new(Rights::new(rules("access", access)?, rules("deny", deny)?)),
+        password: Stored::parse(password),
+        fingerprint: fingerprint(&[name.as_str(), password, access, deny, stamp]),
+        name,
+    })
+}
+
+fn rules(key: &str, text: &str) -> Result<Vec<Rule>, String> {
+    Rights::parse_list(text).map_err(|error| format!("`{key}`: {error}"))
+}
+
+/// A digest of texts that keeps them apart.
+fn fingerprint(texts: &[&str]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for text in texts {
+        digest.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
+        digest.update(text);
+    }
+    digest.finalize().into()
+}

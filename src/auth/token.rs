@@ -1,0 +1,346 @@
+//! Tokens: JSON Web Tokens signed with HMAC (RFC 7519, RFC 7518 section 3.2).
+//!
+//! One algorithm is accepted, the configured one. Every claim is required and checked here, against
+//! a clock that is passed in. The signature is made by `hmac` and `sha2`: the crypto back ends that
+//! jsonwebtoken offers bring RSA and elliptic curves along, for which there is no use here.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{ErrorKind, Result as JwtResult, new_error};
+use jsonwebtoken::signature::{Error as SignatureError, Signer, Verifier};
+use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use sha2::{Sha256, Sha384, Sha512};
+
+use super::secret::Secret;
+use crate::names::UserName;
+
+/// Issuer and audience of every token.
+const NAME: &str = "barmanapi";
+
+/// Clock difference, in seconds, that is forgiven: two API hosts may share a store.
+const LEEWAY: u64 = 2;
+
+/// Longest token that is looked at; ours have some 350 bytes.
+const LONGEST: usize = 1024;
+
+/// The algorithm that signs tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    #[default]
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+}
+
+/// A word that names no algorithm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("algorithm {0:?} is not supported; use HS256, HS384 or HS512")]
+pub struct AlgorithmError(String);
+
+impl Algorithm {
+    fn jwt(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::Hs256 => jsonwebtoken::Algorithm::HS256,
+            Self::Hs384 => jsonwebtoken::Algorithm::HS384,
+            Self::Hs512 => jsonwebtoken::Algorithm::HS512,
+        }
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = AlgorithmError;
+
+    fn from_str(word: &str) -> Result<Self, AlgorithmError> {
+        let all = [Self::Hs256, Self::Hs384, Self::Hs512];
+        let found = all.into_iter().find(|one| one.to_string() == word);
+        found.ok_or_else(|| AlgorithmError(word.to_owned()))
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+        })
+    }
+}
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserName,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: String,
+    stamp: String,
+}
+
+/// A token that was accepted: whose it is, and the state of the user it was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Accepted {
+    pub(super) user: UserName,
+    pub(super) stamp: String,
+}
+
+/// Why a token is refused: for the log, never for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the token has more than {LONGEST} bytes")]
+    TooLong,
+    #[error("{0}")]
+    Malformed(String),
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYet,
+    #[error("the token lives longer than token_life")]
+    TooLasting,
+}
+
+/// A token for a user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// The token itself.
+    pub token: String,
+    /// Seconds until it expires.
+    pub expires_in: u64,
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IssuedToken(*** for {} s)", self.expires_in)
+    }
+}
+
+/// A token that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("no token could be made: {0}")]
+pub struct IssueError(String);
+
+fn cannot(error: impl fmt::Display) -> IssueError {
+    IssueError(error.to_string())
+}
+
+/// Makes and checks tokens.
+pub struct Tokens {
+    header: Header,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+    life: u64,
+    stamper: Hmac<Sha256>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokens({:?}, {} s)", self.header.alg, self.life)
+    }
+}
+
+impl Tokens {
+    /// Tokens signed with a secret by an algorithm, valid for `life` (whole seconds count).
+    ///
+    /// # Errors
+    /// When the secret can't be a key, which HMAC has no case of.
+    pub fn new(secret: &Secret, algorithm: Algorithm, life: Duration) -> Result<Self, IssueError> {
+        // Only the first call of a process has an effect, and no other provider exists in it.
+        PROVIDER.install_default().ok();
+        let mut validation = Validation::new(algorithm.jwt());
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        validation.set_issuer(&[NAME]);
+        validation.set_audience(&[NAME]);
+        // Times are checked below, with the caller's clock.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let mut stamp_key = hmac_of::<Hmac<Sha256>>(secret.bytes()).map_err(cannot)?;
+        stamp_key.update(b"barmanapi stamp");
+        let stamp_key = stamp_key.finalize().into_bytes();
+        Ok(Self {
+            header: Header::new(algorithm.jwt()),
+            encoding: EncodingKey::from_secret(secret.bytes()),
+            decoding: DecodingKey::from_secret(secret.bytes()),
+            validation,
+            life: life.as_secs(),
+            stamper: hmac_of(&stamp_key).map_err(cannot)?,
+        })
+    }
+
+    /// Makes a token for a user in the state that the fingerprint stands for.
+    pub(super) fn issue(
+        &self,
+        user: &UserName,
+        fingerprint: &[u8],
+        now: u64,
+    ) -> Result<IssuedToken, IssueError> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(cannot)?;
+        let claims = Claims {
+            iss: NAME.to_owned(),
+            aud: NAME.to_owned(),
+            sub: user.clone(),
+            iat: now,
+            nbf: now,
+            exp: now.saturating_add(self.life),
+            jti: URL_SAFE_NO_PAD.encode(id),
+            stamp: self.stamp(fingerprint),
+        };
+        let token = jsonwebtoken::encode(&self.header, &claims, &self.encoding).map_err(cannot)?;
+        Ok(IssuedToken {
+            token,
+            expires_in: self.life,
+        })
+    }
+
+    /// Checks a token's form, signature, claims and times; whether its user is still in the state
+    /// it was made for, the caller compares.
+    pub(super) fn accept(&self, token: &str, now: u64) -> Result<Accepted, Refusal> {
+        if token.len() > LONGEST {
+            return Err(Refusal::TooLong);
+        }
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+            .map_err(|error| Refusal::Malformed(error.to_string()))?
+            .claims;
+        if claims.exp.saturating_add(LEEWAY) <= now {
+            return Err(Refusal::Expired);
+        }
+        if claims.nbf.max(claims.iat) > now.saturating_add(LEEWAY) {
+            return Err(Refusal::NotYet);
+        }
+        if claims.exp.saturating_sub(claims.iat) > self.life {
+            return Err(Refusal::TooLasting);
+        }
+        Ok(Accepted {
+            user: claims.sub,
+            stamp: claims.stamp,
+        })
+    }
+
+    /// The state of a user as tokens carry it. It is keyed, for the fingerprint covers the password
+    /// hash and a token can be read by whoever holds it.
+    pub(super) fn stamp(&self, fingerprint: &[u8]) -> String {
+        let mut stamper = self.stamper.clone();
+        stamper.update(fingerprint);
+        let stamp = stamper.finalize().into_bytes();
+        URL_SAFE_NO_PAD.encode(stamp.get(..16).unwrap_or(&stamp))
+    }
+}
+
+/// An HMAC for a key; any length will do for one (RFC 2104).
+fn hmac_of<M: Mac + KeyInit>(key: &[u8]) -> JwtResult<M> {
+    M::new_from_slice(key).map_err(|_| new_error(ErrorKind::InvalidKeyFormat))
+}
+
+/// HMAC for jsonwebtoken; all else it may ask for is refused.
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| Ok(Box::new(Signature::new(*algorithm, key.as_bytes())?)),
+    verifier_factory: |algorithm, key| {
+        Ok(Box::new(Signature::new(
+            *algorithm,
+            key.try_get_as_bytes()?,
+        )?))
+    },
+    key_utils: KeyUtils {
+        rsa_pub_components_from_private_key: |_| unsupported(),
+        rsa_pub_components_from_public_key: |_| unsupported(),
+        ec_pub_components_from_private_key: |_, _| unsupported(),
+        ed_pub_components_from_private_key: |_, _| unsupported(),
+        compute_digest: |_, _| unsupported(),
+    },
+};
+
+fn unsupported<T>() -> JwtResult<T> {
+    Err(new_error(ErrorKind::UnsupportedAlgorithm))
+}
+
+/// A signature to be made or checked.
+enum Signature {
+    Hs256(Hmac<Sha256>),
+    Hs384(Hmac<Sha384>),
+    Hs512(Hmac<Sha512>),
+}
+
+impl Signature {
+    fn new(algorithm: jsonwebtoken::Algorithm, key: &[u8]) -> JwtResult<Self> {
+        match algorithm {
+            jsonwebtoken::Algorithm::HS256 => hmac_of(key).map(Self::Hs256),
+            jsonwebtoken::Algorithm::HS384 => hmac_of(key).map(Self::Hs384),
+            jsonwebtoken::Algorithm::HS512 => hmac_of(key).map(Self::Hs512),
+            _ => unsupported(),
+        }
+    }
+
+    fn name(&self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::Hs256(_) => jsonwebtoken::Algorithm::HS256,
+            Self::Hs384(_) => jsonwebtoken::Algorithm::HS384,
+            Self::Hs512(_) => jsonwebtoken::Algorithm::HS512,
+        }
+    }
+}
+
+impl Signer<Vec<u8>> for Signature {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
+        Ok(match self {
+            Self::Hs256(mac) => mac
+                .clone()
+                .chain_update(message)
+                .finalize()
+                .into_bytes()
+                .to_vec(),
+            Self::Hs384(mac) => mac
+                .clone()
+                .chain_update(message)
+                .finalize()
+                .into_bytes()
+                .to_vec(),
+            Self::Hs512(mac) => mac
+                .clone()
+                .chain_update(message)
+                .finalize()
+                .into_bytes()
+                .to_vec(),
+        })
+    }
+}
+
+impl Verifier<Vec<u8>> for Signature {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
+        // `verify_slice` compares in constant time and takes the whole length only.
+        let verdict = match self {
+            Self::Hs256(mac) => mac.clone().chain_update(message).verify_slice(signature),
+            Self::Hs384(mac) => mac.clone().chain_update(message).verify_slice(signature),
+            Self::Hs512(mac) => mac.clone().chain_update(message).verify_slice(signature),
+        };
+        verdict.map_err(|_| SignatureError::new())
+    }
+}
+
+impl JwtSigner for Signature {
+    fn algorithm(&self) -> jsonwebtoken::Algorithm {
+        self.name()
+    }
+}
+
+impl JwtVerifier for Signature {
+    fn algorithm(&self) -> jsonwebtoken::Algorithm {
+        self.name()
+    }
+}
+
+#[cfg(test)]
+mod tests;

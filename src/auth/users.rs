@@ -1,0 +1,399 @@
+//! The users file, barmanapi's `client.conf`: a section per user with `password`, `access`, `deny`
+//! and `stamp`.
+//!
+//! The file is looked at on every lookup and read anew when it changed, so that an edit by hand or
+//! by the command line counts from the next request on. What can't be read lets nobody in: a user
+//! whose section is wrong is refused, and all are when the text as a whole is not ini.
+//!
+//! `stamp` is random text of ours. It is written anew by every change and every logout; tokens
+//! carry a digest of the whole section, so that any edit ends the older ones.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::listing::{Listing, User, read};
+use super::secret::{give_to_owner_of_directory, random_text};
+use crate::atomicfile::{self, Lock};
+use crate::inifile::{Document, EditError, IniError};
+use crate::names::UserName;
+use crate::policy::Rule;
+
+/// What went wrong with the users file or with a change to it.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// The file can't be read, locked or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not ini text; it must be mended by hand.
+    #[error("{}, {source}; mend it by hand", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: IniError,
+    },
+    /// There is no such user.
+    #[error("user {0:?} does not exist")]
+    Unknown(String),
+    /// The name is taken.
+    #[error("user {0:?} exists already")]
+    Exists(String),
+    /// The name means something else in this file.
+    #[error("{0:?} can't be a user: its section hands its values down to all others")]
+    Reserved(String),
+    /// Nobody with all rights would be left.
+    #[error("{0:?} is the last user with full access")]
+    LastFull(String),
+    /// The file can't be edited as asked.
+    #[error("{}: {source}", .path.display())]
+    Edit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: EditError,
+    },
+}
+
+/// A change to a user; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The hash of a new password.
+    pub password: Option<String>,
+    /// What the user may do; empty: everything.
+    pub access: Option<Vec<Rule>>,
+    /// What the user may not do.
+    pub deny: Option<Vec<Rule>>,
+}
+
+/// The users file.
+#[derive(Debug)]
+pub struct Users {
+    path: PathBuf,
+    known: RwLock<Option<Known>>,
+}
+
+/// What was read, and from which file.
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    /// Whether a later change is sure to show in the identity.
+    settled: bool,
+    listing: Arc<Listing>,
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    /// Whether the last change is long enough ago that the next one gets another time stamp:
+    /// file systems stamp with the clock of the kernel's ticks, up to 10 ms, or in whole seconds.
+    fn is_settled(&self) -> bool {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_nanos();
+        let (seconds, nanos) = self.changed;
+        let changed = u128::try_from(i128::from(seconds) * 1_000_000_000 + i128::from(nanos));
+        changed.is_ok_and(|changed| changed + 2_000_000_000 < now)
+    }
+}
+
+impl Users {
+    /// The users that a file names. It need not exist: then there are none.
+    #[must_use]
+    pub fn open(path: PathBuf) -> Self {
+        Self {
+            path,
+            known: RwLock::default(),
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A user, as the file has it now; `None` when there is none or the section can't be read.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read at all.
+    pub fn find(&self, name: &UserName) -> Result<Option<Arc<User>>, UsersError> {
+        Ok(self.listing()?.users.get(name.as_str()).cloned())
+    }
+
+    /// All users, as the file has them now.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read at all.
+    pub fn listing(&self) -> Result<Arc<Listing>, UsersError> {
+        let identity = match fs::metadata(&self.path) {
+            Ok(meta) => Identity::of(&meta),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
+            Err(error) => return Err(self.io(error)),
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_ref()
+            && known.identity == identity
+            && known.settled
+        {
+            return Ok(Arc::clone(&known.listing));
+        }
+        drop(known);
+        self.reread(identity)
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// When the name is taken or reserved, or the file can't be edited.
+    pub fn add(
+        &self,
+        name: &UserName,
+        password: &str,
+        access: &[Rule],
+        deny: &[Rule],
+    ) -> Result<(), UsersError> {
+        if name.as_str() == "DEFAULT" {
+            return Err(UsersError::Reserved(name.to_string()));
+        }
+        self.edit(name, true, |document| {
+            if document.has_section(name.as_str()) {
+                return Err(UsersError::Exists(name.to_string()));
+            }
+            document
+                .add_section(name.as_str())
+                .map_err(|e| self.refused(e))?;
+            self.set(document, name, "password", password)?;
+            self.set(document, name, "access", &list(access))?;
+            self.set(document, name, "deny", &list(deny))?;
+            self.renew(document, name)
+        })
+    }
+
+    /// Changes a user; tokens made before die. Unless `force`, the last user with full access
+    /// keeps it.
+    ///
+    /// # Errors
+    /// When there is no such user, it is the last with full access, or the file can't be edited.
+    pub fn change(&self, name: &UserName, change: &Change, force: bool) -> Result<(), UsersError> {
+        self.edit(name, force, |document| {
+            must_exist(document, name)?;
+            if let Some(password) = &change.password {
+                self.set(document, name, "password", password)?;
+            }
+            if let Some(access) = &change.access {
+                self.set(document, name, "access", &list(access))?;
+            }
+            if let Some(deny) = &change.deny {
+                self.set(document, name, "deny", &list(deny))?;
+            }
+            self.renew(document, name)
+        })
+    }
+
+    /// Replaces a stored password by another form of the same one. `false` when it is not the one
+    /// that was seen any more, or the user is gone: nothing is then changed.
+    ///
+    /// # Errors
+    /// When the file can't be edited.
+    pub fn upgrade(&self, seen: &User, password: &str) -> Result<bool, UsersError> {
+        let mut done = false;
+        self.edit(&seen.name, true, |document| {
+            let now = read(document);
+            let now = now.users.get(seen.name.as_str());
+            done = now.is_some_and(|now| now.password == seen.password);
+            if done {
+                self.set(document, &seen.name, "password", password)?;
+            }
+            Ok(())
+        })?;
+        Ok(done)
+    }
+
+    /// Ends all tokens of a user.
+    ///
+    /// # Errors
+    /// When there is no such user, or the file can't be edited.
+    pub fn log_out(&self, name: &UserName) -> Result<(), UsersError> {
+        self.change(name, &Change::default(), true)
+    }
+
+    /// Removes a user; all tokens die. Unless `force`, the last user with full access stays.
+    ///
+    /// # Errors
+    /// When there is no such user, it is the last with full access, or the file can't be edited.
+    pub fn remove(&self, name: &UserName, force: bool) -> Result<(), UsersError> {
+        self.edit(name, force, |document| {
+            must_exist(document, name)?;
+            let removed = document.remove_section(name.as_str());
+            removed.map_err(|error| self.refused(error))?;
+            Ok(())
+        })
+    }
+
+    /// Reads the file into memory and says what is wrong with it, once for each state of it.
+    fn reread(&self, seen: Identity) -> Result<Arc<Listing>, UsersError> {
+        // Whether it was settled is asked before it is read.
+        let settled = seen.is_settled();
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
+            Err(error) => return Err(self.io(error)),
+        };
+        let listing = Arc::new(match Document::parse(&bytes) {
+            Ok(document) => read(&document),
+            Err(error) => Listing::broken(error),
+        });
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known
+            .as_ref()
+            .is_none_or(|known| !known.listing.complains_like(&listing))
+        {
+            self.report(&listing);
+        }
+        *known = Some(Known {
+            identity: seen,
+            settled,
+            listing: Arc::clone(&listing),
+        });
+        Ok(listing)
+    }
+
+    fn report(&self, listing: &Listing) {
+        let file = self.path.display();
+        if let Some(error) = listing.broken {
+            tracing::error!(%file, line = error.line, "nobody can log in: the users file is not ini text: {error}");
+        }
+        for (section, fault) in &listing.faults {
+            tracing::warn!(%file, user = %section, "a user can't log in: {fault}");
+        }
+    }
+
+    /// Changes the file under its lock, atomically.
+    fn edit(
+        &self,
+        name: &UserName,
+        force: bool,
+        change: impl FnOnce(&mut Document) -> Result<(), UsersError>,
+    ) -> Result<(), UsersError> {
+        // The lock belongs to the file, whatever link leads to it.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let io = |source| UsersError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut lock = path.clone().into_os_string();
+        lock.push(".lock");
+        let lock = Lock::exclusive(Path::new(&lock)).map_err(io)?;
+        share(&lock, &path).map_err(io)?;
+        let (bytes, exists) = match fs::read(&path) {
+            Ok(bytes) => (bytes, true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), false),
+            Err(error) => return Err(io(error)),
+        };
+        let mut document = Document::parse(&bytes).map_err(|source| UsersError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
+        let full = read(&document).full_users();
+        change(&mut document)?;
+        if !force && full > 0 && read(&document).full_users() == 0 {
+            return Err(UsersError::LastFull(name.to_string()));
+        }
+        let changed = document.to_bytes();
+        if changed != bytes {
+            atomicfile::replace(&path, &changed, 0o600).map_err(io)?;
+        }
+        if !exists {
+            give_to_owner_of_directory(&path).map_err(io)?;
+        }
+        Ok(())
+    }
+
+    fn set(
+        &self,
+        document: &mut Document,
+        name: &UserName,
+        key: &str,
+        value: &str,
+    ) -> Result<(), UsersError> {
+        let set = document.set(name.as_str(), key, value);
+        set.map_err(|error| self.refused(error))
+    }
+
+    /// Writes a new stamp.
+    fn renew(&self, document: &mut Document, name: &UserName) -> Result<(), UsersError> {
+        let stamp = random_text().map_err(|error| self.io(error))?;
+        self.set(document, name, "stamp", &stamp)
+    }
+
+    fn refused(&self, source: EditError) -> UsersError {
+        UsersError::Edit {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn io(&self, source: io::Error) -> UsersError {
+        UsersError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+fn must_exist(document: &Document, name: &UserName) -> Result<(), UsersError> {
+    if name.as_str() != "DEFAULT" && document.has_section(name.as_str()) {
+        return Ok(());
+    }
+    Err(UsersError::Unknown(name.to_string()))
+}
+
+/// Run as root, gives the lock to the account that owns the file, or the directory while there is
+/// no file: the service must be able to take it later.
+fn share(lock: &Lock, path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let owner = fs::metadata(path).or_else(|_| fs::metadata(parent.unwrap_or(Path::new("."))))?;
+    fchown(lock.file(), Some(owner.uid()), Some(owner.gid()))
+}
+
+/// Rules as barmanapi writes them: `['barman/list-*','config']`.
+fn list(rules: &[Rule]) -> String {
+    let rules: Vec<String> = rules.iter().map(|rule| format!("'{rule}'")).collect();
+    format!("[{}]", rules.join(","))
+}
+
+#[cfg(test)]
+mod tests;
