@@ -10,6 +10,7 @@ pub mod document;
 pub mod kinds;
 mod lines;
 pub mod traits;
+pub mod help;
 
 use serde::{Deserialize, Serialize};
 
