@@ -38,6 +38,16 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Whether a section of this name stands in the file, usable or not.
+    #[must_use]
+    pub fn knows(&self, name: &UserName) -> bool {
+        let faulty = self
+            .faults
+            .iter()
+            .any(|(section, _)| section == name.as_str());
+        faulty || self.users.contains_key(name.as_str())
+    }
+
     pub(super) fn broken(error: IniError) -> Self {
         Self {
             broken: Some(error),
