@@ -29,5 +29,6 @@ pub mod audit;
 pub mod clock;
 pub mod names;
 pub mod output;
+pub mod parameters;
 pub mod redact;
 pub mod telemetry;

@@ -1,1 +1,3 @@
-//! Placeholder.
+//! HTTP.
+#[allow(dead_code, reason = "read by the routes, which come next")]
+mod query;
