@@ -1,3 +1,44 @@
-//! HTTP.
-#[allow(dead_code, reason = "read by the routes, which come next")]
+//! HTTP, on Rocket: the only module that knows it.
+//!
+//! A request goes through `access_log` (its id and its line), `endpoint` (every check, in one
+//! order), a handler of its family, the door in `dispatch`, and back through `reply` or `error`.
+//! `routes` holds the one table all of this derives from. No decision about commands is taken here.
+
+mod access_log;
+mod auth;
+mod barman;
+mod body;
+mod endpoint;
+mod error;
+mod guards;
+mod health;
+mod history;
+mod parts;
 mod query;
+mod reply;
+mod routes;
+mod server;
+mod traffic;
+
+use std::sync::Arc;
+
+pub use parts::{Door, Identify};
+pub use server::{ServeError, ServerSettings, rocket, serve};
+pub use traffic::Traffic;
+
+/// What the handlers work with; one for the whole process, kept in Rocket's state.
+pub struct App {
+    /// Tells who is calling.
+    pub auth: Arc<dyn Identify>,
+    /// Takes requests of known callers further.
+    pub door: Arc<dyn Door>,
+    /// Whether `?token=` is taken (`[auth_token] query_token`).
+    pub query_token: bool,
+    /// Whether a GET may change state (`[application] get_changes`).
+    pub get_changes: bool,
+    /// What is being answered, and whether the service is stopping.
+    pub traffic: Arc<Traffic>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -122,8 +122,9 @@ fn decode(raw: &[u8], key: &str) -> Result<String, QueryError> {
         decoded.push(match byte {
             b'+' => b' ',
             b'%' => match (digit(bytes.next()), digit(bytes.next())) {
-                (Some(high), Some(low)) => u8::try_from(high * 16 + low)
-                    .map_err(|_| QueryError::Escape(key.to_owned()))?,
+                (Some(high), Some(low)) => {
+                    u8::try_from(high * 16 + low).map_err(|_| QueryError::Escape(key.to_owned()))?
+                }
                 _ => return Err(QueryError::Escape(key.to_owned())),
             },
             other => other,
@@ -222,7 +223,10 @@ impl<'de> de::Visitor<'de> for MembersVisitor {
             members.push(member);
             // One more than the limit is enough to tell that there are too many.
             if members.len() > MAX_PAIRS {
-                while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+                while map
+                    .next_entry::<de::IgnoredAny, de::IgnoredAny>()?
+                    .is_some()
+                {}
             }
         }
         Ok(Members(members))

@@ -115,7 +115,11 @@ fn the_number_of_parameters_and_the_length_of_names_are_bounded() {
 
 #[test]
 fn an_error_never_shows_a_value() {
-    for query in ["password=hunter2%", "password=hunter2%00", "password=hunter2%ff"] {
+    for query in [
+        "password=hunter2%",
+        "password=hunter2%00",
+        "password=hunter2%ff",
+    ] {
         let message = from_query(query).unwrap_err().to_string();
         assert!(message.contains("password"), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
@@ -145,8 +149,22 @@ fn json_values_keep_their_form() {
 #[test]
 fn json_of_another_shape_is_refused() {
     for body in [
-        "", "null", "[1]", "\"x\"", "1", "{", "{}x", "{\"a\":}", "{\"a\":01}", "{\"a\":1,}",
-        "{a:1}", "{\"a\":nul}", "{\"a\":tru}", "\u{feff}{}", "{\"a\":\"\n\"}", "{\"a\":NaN}",
+        "",
+        "null",
+        "[1]",
+        "\"x\"",
+        "1",
+        "{",
+        "{}x",
+        "{\"a\":}",
+        "{\"a\":01}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{\"a\":nul}",
+        "{\"a\":tru}",
+        "\u{feff}{}",
+        "{\"a\":\"\n\"}",
+        "{\"a\":NaN}",
     ] {
         assert!(
             matches!(from_json(body.as_bytes()), Err(QueryError::Json { .. })),

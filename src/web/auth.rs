@@ -1,0 +1,49 @@
+//! `/auth/…`: tokens, and what a caller may do.
+
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use super::App;
+use super::guards::Login;
+use super::reply::{document, envelope};
+use super::routes::{Call, Work};
+use crate::auth::Caller;
+use crate::policy::Rule;
+
+/// `/auth/token`: a token for a name and a password.
+pub(super) fn token<'a>(app: &'a App, login: &'a Login, from: IpAddr) -> Work<'a> {
+    Box::pin(async move {
+        let issued = app.auth.login(&login.name, &login.password, from).await?;
+        Ok(document(json!({
+            "token": issued.token,
+            "token_type": "Bearer",
+            "expires_in": issued.expires_in,
+        })))
+    })
+}
+
+/// `/auth/user`: the caller's own rights.
+pub(super) fn user<'a>(_: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
+    Box::pin(async move {
+        let texts = |rules: &[Rule]| rules.iter().map(Rule::to_string).collect::<Vec<_>>();
+        Ok(envelope(
+            &format!("the rights of user {}", caller.user),
+            &json!({
+                "access": texts(&caller.rights.access),
+                "deny": texts(&caller.rights.deny),
+            }),
+        ))
+    })
+}
+
+/// `/auth/logout`: every token of the caller ends.
+pub(super) fn logout<'a>(app: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
+    Box::pin(async move {
+        app.auth.logout(caller).await?;
+        Ok(envelope(
+            &format!("every token of user {} has ended", caller.user),
+            &json!([]),
+        ))
+    })
+}

@@ -1,0 +1,200 @@
+//! What happens to every request between the table and a handler, in one order.
+//!
+//! Path, method, stop, credentials, right, body, parameters, handler: what a stranger may learn
+//! comes first, and nothing of a request is acted upon before all of it has been checked.
+
+use std::sync::Arc;
+
+use rocket::data::Data;
+use rocket::http::Method;
+use rocket::route::{self, Outcome};
+use rocket::{Request, async_trait};
+
+use super::access_log::Marks;
+use super::error::{Challenge, Failure};
+use super::guards::{Credentials, Login, credentials, prefers_async, wants_html};
+use super::query::{Pairs, from_query, join};
+use super::routes::{AuthKind, COMMAND, Call, Changes, Handler, Right, Row};
+use super::{App, body, reply};
+use crate::auth::{AuthError, Caller};
+use crate::dispatch::{CallContext, RefusalKind, Reply};
+use crate::names::CommandName;
+use crate::parameters::Parameters;
+
+/// One row of the table, as Rocket calls it.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    /// The row.
+    pub(super) row: &'static Row,
+}
+
+#[async_trait]
+impl route::Handler for Endpoint {
+    async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
+        let marks = Marks::of(request);
+        let answer = self.answer(request, data, marks).await;
+        Outcome::Success(match answer.and_then(reply::write) {
+            Ok(response) => response,
+            Err(failure) => failure.challenge(self.challenge(request)).respond(marks),
+        })
+    }
+}
+
+impl Endpoint {
+    async fn answer(
+        &self,
+        request: &Request<'_>,
+        data: Data<'_>,
+        marks: &Marks,
+    ) -> Result<Reply, Failure> {
+        let row = self.row;
+        let command = self.check_path(request)?;
+        marks.set_route(row.path);
+        self.check_method(marks)?;
+        let app: &App = request
+            .rocket()
+            .state::<Arc<App>>()
+            .ok_or_else(|| Failure::new(RefusalKind::Internal, "the service has no parts"))?;
+        if let Handler::Open(run) = row.handler {
+            return Ok(run(app));
+        }
+        if marks.in_flight.is_none() {
+            return Err(Failure::stopping());
+        }
+        if marks.method == Method::Get && row.changes == Changes::Yes && !app.get_changes {
+            return Err(Failure::method("GET", "POST"));
+        }
+
+        let mut query = request
+            .uri()
+            .query()
+            .map_or(Ok(Pairs::new()), |query| from_query(query.raw().as_str()))?;
+        let credentials = credentials(request, &mut query, app.query_token)?;
+        match row.handler {
+            Handler::Open(run) => Ok(run(app)),
+            Handler::Login(run) => {
+                let Credentials::Basic(login) = credentials else {
+                    return Err(AuthError::Unauthorized.into());
+                };
+                self.parameters(request, data, marks, query).await?;
+                let known = run(app, &login, marks.from).await?;
+                marks.set_user(&login.name);
+                Ok(known)
+            }
+            Handler::Known(run) => {
+                let caller = self.identify(app, credentials, marks).await?;
+                marks.set_user(caller.user.as_str());
+                self.check_right(&caller)?;
+                let parameters = self.parameters(request, data, marks, query).await?;
+                let call = Call {
+                    command,
+                    parameters,
+                    context: CallContext {
+                        method_is_get: marks.method == Method::Get,
+                        prefer_async: prefers_async(request),
+                        request_id: marks.id.clone(),
+                        route: row.path,
+                    },
+                };
+                run(app, &caller, call).await
+            }
+        }
+    }
+
+    /// Takes a path only in the one spelling that the table has, and reads the command in it.
+    ///
+    /// Rocket sends several spellings of a path to one route (double slashes, escapes); a rule
+    /// about a path would have to know them all.
+    fn check_path(&self, request: &Request<'_>) -> Result<Option<CommandName>, Failure> {
+        let raw = request.uri().path().raw().as_str();
+        let mut command = None;
+        let mut given = raw.split('/');
+        for wanted in self.row.path.split('/') {
+            let Some(segment) = given.next() else {
+                return Err(Failure::no_route());
+            };
+            if wanted == COMMAND {
+                command = Some(CommandName::parse(segment).map_err(|_| Failure::no_route())?);
+            } else if wanted != segment {
+                return Err(Failure::no_route());
+            }
+        }
+        match given.next() {
+            None => Ok(command),
+            Some(_) => Err(Failure::no_route()),
+        }
+    }
+
+    fn check_method(&self, marks: &Marks) -> Result<(), Failure> {
+        if !self.row.methods.contains(&marks.method) {
+            return Err(Failure::method(marks.method.as_str(), &self.row.allow()));
+        }
+        if marks.method_override {
+            return Err(super::query::QueryError::MethodOverride.into());
+        }
+        Ok(())
+    }
+
+    async fn identify(
+        &self,
+        app: &App,
+        credentials: Credentials,
+        marks: &Marks,
+    ) -> Result<Caller, Failure> {
+        Ok(match (self.row.auth, credentials) {
+            (AuthKind::Token | AuthKind::BasicOrToken, Credentials::Token(token)) => {
+                app.auth.verify(&token, marks.from)?
+            }
+            (
+                AuthKind::Basic | AuthKind::BasicOrToken,
+                Credentials::Basic(Login { name, password }),
+            ) => app.auth.basic(&name, &password, marks.from).await?,
+            _ => return Err(AuthError::Unauthorized.into()),
+        })
+    }
+
+    fn check_right(&self, caller: &Caller) -> Result<(), Failure> {
+        match self.row.right {
+            Right::Open | Right::Known | Right::Command => Ok(()),
+            Right::Path(path) if caller.rights.allows(path) => Ok(()),
+            Right::Path(path) => Err(Failure::new(
+                RefusalKind::Forbidden,
+                format!("user {} may not call {path}", caller.user),
+            )),
+        }
+    }
+
+    async fn parameters(
+        &self,
+        request: &Request<'_>,
+        data: Data<'_>,
+        marks: &Marks,
+        query: Pairs,
+    ) -> Result<Parameters, Failure> {
+        let limit = self.row.body_limit;
+        let body = body::read(request, marks.method, data, limit, marks.broken_body).await?;
+        let mut parameters = join(query, body)?;
+        if parameters.take("token")?.is_some() {
+            return Err(Failure::new(
+                RefusalKind::InvalidParameter,
+                "a token is not taken from a body; send it as 'Authorization: Bearer TOKEN'",
+            ));
+        }
+        if let (false, Some((key, _))) = (self.row.parameters, parameters.iter().next()) {
+            return Err(Failure::new(
+                RefusalKind::InvalidParameter,
+                format!("parameter {key:?} is unknown; {} takes none", self.row.path),
+            ));
+        }
+        Ok(parameters)
+    }
+
+    /// A browser is never asked for a password: it would send it with every later request, also
+    /// with those that another page makes.
+    fn challenge(&self, request: &Request<'_>) -> Challenge {
+        match self.row.auth {
+            AuthKind::Basic | AuthKind::BasicOrToken if !wants_html(request) => Challenge::Basic,
+            _ => Challenge::Bearer,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Every outcome that is not a success, turned into an answer in one place.
+//!
+//! The public message is what the caller can act on; the cause goes to the log with the request's
+//! id and never leaves the machine.
+
+use std::error::Error;
+
+use rocket::catcher::{self, Catcher};
+use rocket::http::{Header, Status};
+use rocket::{Request, Response};
+use serde_json::json;
+
+use super::access_log::{Marks, finish_salvaged};
+use super::body::BodyError;
+use super::guards::CredentialsError;
+use super::query::QueryError;
+use super::reply::json_response;
+use crate::auth::AuthError;
+use crate::dispatch::{Refusal, RefusalKind};
+use crate::parameters::Repeated;
+
+/// Seconds after which a caller may try again, where nobody below named them.
+const RETRY_AFTER: u32 = 5;
+
+/// What every 401 says, word for word, so that it does not tell whether a user exists.
+const UNAUTHORIZED: &str = "no credentials, or none that hold: wrong, expired or revoked";
+
+/// How an outcome looks from outside: its HTTP status and its stable word.
+///
+/// The one place where this is decided; it follows the outcome table of the API's documentation.
+fn face(kind: RefusalKind) -> (u16, &'static str) {
+    match kind {
+        RefusalKind::InvalidParameter => (400, "invalid parameter"),
+        RefusalKind::Unauthorized => (401, "unauthorized"),
+        RefusalKind::Forbidden => (403, "forbidden"),
+        RefusalKind::NotFound => (404, "not found"),
+        RefusalKind::MethodNotAllowed => (405, "method not allowed"),
+        RefusalKind::Conflict => (409, "conflict"),
+        RefusalKind::Gone => (410, "gone"),
+        RefusalKind::Stale => (412, "stale"),
+        RefusalKind::TooLarge => (413, "too large"),
+        RefusalKind::UnsupportedMedia => (415, "unsupported media type"),
+        RefusalKind::RefusedByBarman => (422, "refused by barman"),
+        RefusalKind::PreconditionRequired => (428, "precondition required"),
+        RefusalKind::TooMany => (429, "too many"),
+        RefusalKind::Internal => (500, "internal"),
+        RefusalKind::BarmanUnreachable => (502, "barman unreachable"),
+        RefusalKind::Unavailable => (503, "unavailable"),
+        RefusalKind::StoreFull => (507, "store full"),
+    }
+}
+
+/// The kind for a status that Rocket came up with by itself.
+fn kind_of(status: Status) -> RefusalKind {
+    match status.code {
+        401 => RefusalKind::Unauthorized,
+        403 => RefusalKind::Forbidden,
+        404 => RefusalKind::NotFound,
+        405 => RefusalKind::MethodNotAllowed,
+        413 | 414 | 431 => RefusalKind::TooLarge,
+        415 => RefusalKind::UnsupportedMedia,
+        503 => RefusalKind::Unavailable,
+        400..=499 => RefusalKind::InvalidParameter,
+        _ => RefusalKind::Internal,
+    }
+}
+
+/// How a caller without credentials is asked for them (RFC 7235).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// A name and a password; browsers show a window for it.
+    Basic,
+    /// A token.
+    Bearer,
+}
+
+/// A request that is not answered as asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    refusal: Refusal,
+    allow: Option<String>,
+    challenge: Challenge,
+}
+
+impl Failure {
+    /// A failure with a message for the caller.
+    pub(super) fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self::from(Refusal {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            source: None,
+        })
+    }
+
+    /// The one answer to a path that is not in the table.
+    pub(super) fn no_route() -> Self {
+        Self::new(
+            RefusalKind::NotFound,
+            "no such route; paths are exact, in lower case and without a trailing slash",
+        )
+    }
+
+    /// A method that the route does not take, with those that it does.
+    pub(super) fn method(method: &str, allow: &str) -> Self {
+        Self {
+            allow: Some(allow.to_owned()),
+            ..Self::new(
+                RefusalKind::MethodNotAllowed,
+                format!("{method} is not allowed here; use {allow}"),
+            )
+        }
+    }
+
+    /// The service is stopping.
+    pub(super) fn stopping() -> Self {
+        Self::new(
+            RefusalKind::Unavailable,
+            "the service is stopping; try again",
+        )
+    }
+
+    /// How to ask for credentials, where that is what is missing.
+    pub(super) fn challenge(self, challenge: Challenge) -> Self {
+        Self { challenge, ..self }
+    }
+
+    /// Writes the answer, and the cause to the log.
+    pub(super) fn respond(self, marks: &Marks) -> Response<'static> {
+        let Self {
+            refusal,
+            allow,
+            challenge,
+        } = self;
+        let (status, word) = face(refusal.kind);
+        log_cause(&refusal, status, marks);
+        let message = match refusal.kind {
+            RefusalKind::Internal => format!("internal error; its request id is {}", marks.id),
+            RefusalKind::Unauthorized => UNAUTHORIZED.to_owned(),
+            _ => refusal.message,
+        };
+        let body = json!({ "status_code": status, "type": word, "message": message });
+        let mut response = json_response(status, &body);
+        match refusal.kind {
+            RefusalKind::Unauthorized => response.set_header(Header::new(
+                "WWW-Authenticate",
+                match challenge {
+                    Challenge::Basic => "Basic realm=\"barmanapi\", charset=\"UTF-8\"",
+                    Challenge::Bearer => "Bearer realm=\"barmanapi\"",
+                },
+            )),
+            RefusalKind::MethodNotAllowed => {
+                // Only commands that change state are refused further down, and only as a GET.
+                let allow = allow.unwrap_or_else(|| "POST".to_owned());
+                response.set_header(Header::new("Allow", allow))
+            }
+            RefusalKind::TooMany | RefusalKind::Unavailable => {
+                let seconds = refusal.retry_after.unwrap_or(RETRY_AFTER);
+                response.set_header(Header::new("Retry-After", seconds.to_string()))
+            }
+            _ => false,
+        };
+        response
+    }
+}
+
+/// A failure is logged once, here, where it ends.
+fn log_cause(refusal: &Refusal, status: u16, marks: &Marks) {
+    let unexpected = matches!(
+        refusal.kind,
+        RefusalKind::Internal | RefusalKind::BarmanUnreachable | RefusalKind::StoreFull
+    );
+    if !unexpected && refusal.source.is_none() {
+        return;
+    }
+    let mut cause = String::new();
+    let mut next = refusal
+        .source
+        .as_deref()
+        .map(|source| source as &(dyn Error + 'static));
+    while let Some(error) = next {
+        if !cause.is_empty() {
+            cause.push_str(": ");
+        }
+        cause.push_str(&error.to_string());
+        next = error.source();
+    }
+    if unexpected {
+        tracing::error!(status, request_id = marks.id, cause, "{}", refusal.message);
+    } else {
+        tracing::warn!(status, request_id = marks.id, cause, "{}", refusal.message);
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            allow: None,
+            challenge: Challenge::Bearer,
+        }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Unauthorized => Self::new(RefusalKind::Unauthorized, UNAUTHORIZED),
+            AuthError::TooMany { retry_after } => Self::from(Refusal {
+                kind: RefusalKind::TooMany,
+                message: format!("too many attempts to log in; wait {retry_after} seconds"),
+                retry_after: Some(retry_after),
+                source: None,
+            }),
+            AuthError::Storage(source) => Self::from(Refusal {
+                kind: RefusalKind::Internal,
+                message: "the file of users cannot be read or written".to_owned(),
+                retry_after: None,
+                source: Some(Box::new(source)),
+            }),
+        }
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        Self::new(RefusalKind::InvalidParameter, error.to_string())
+    }
+}
+
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        Self::new(RefusalKind::InvalidParameter, error.to_string())
+    }
+}
+
+impl From<Repeated> for Failure {
+    fn from(error: Repeated) -> Self {
+        Self::new(RefusalKind::InvalidParameter, error.to_string())
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::TooLarge { .. } => RefusalKind::TooLarge,
+            BodyError::MediaType | BodyError::Encoded => RefusalKind::UnsupportedMedia,
+            BodyError::OnGet
+            | BodyError::Length
+            | BodyError::Truncated
+            | BodyError::Malformed(_) => RefusalKind::InvalidParameter,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Answers whatever Rocket refuses by itself: a path outside the table, a method it does not know,
+/// a handler that panicked.
+pub(super) fn catchers() -> Vec<Catcher> {
+    vec![Catcher::new(None, catch)]
+}
+
+fn catch<'r>(status: Status, request: &'r Request<'_>) -> catcher::BoxFuture<'r> {
+    let marks = Marks::of(request);
+    let kind = kind_of(status);
+    let failure = match kind {
+        RefusalKind::NotFound => Failure::no_route(),
+        RefusalKind::InvalidParameter => Failure::new(
+            kind,
+            "the request cannot be read; its method or its target is not known",
+        ),
+        kind => Failure::new(kind, status.reason_lossy().to_lowercase()),
+    };
+    let mut response = failure.respond(marks);
+    finish_salvaged(request, &mut response);
+    Box::pin(async move { Ok(response) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_the_status_and_the_word_of_the_outcome_table() {
+        use RefusalKind as K;
+        for (kind, status, word) in [
+            (K::InvalidParameter, 400, "invalid parameter"),
+            (K::Unauthorized, 401, "unauthorized"),
+            (K::Forbidden, 403, "forbidden"),
+            (K::NotFound, 404, "not found"),
+            (K::MethodNotAllowed, 405, "method not allowed"),
+            (K::Conflict, 409, "conflict"),
+            (K::Gone, 410, "gone"),
+            (K::Stale, 412, "stale"),
+            (K::PreconditionRequired, 428, "precondition required"),
+            (K::TooLarge, 413, "too large"),
+            (K::UnsupportedMedia, 415, "unsupported media type"),
+            (K::RefusedByBarman, 422, "refused by barman"),
+            (K::TooMany, 429, "too many"),
+            (K::Internal, 500, "internal"),
+            (K::BarmanUnreachable, 502, "barman unreachable"),
+            (K::Unavailable, 503, "unavailable"),
+            (K::StoreFull, 507, "store full"),
+        ] {
+            assert_eq!(face(kind), (status, word));
+        }
+    }
+
+    #[test]
+    fn what_rocket_raises_keeps_its_class() {
+        for code in [400u16, 422, 404, 405, 413, 414, 431, 500, 503, 599] {
+            let (status, _) = face(kind_of(Status::new(code)));
+            assert_eq!(status / 100, code / 100, "{code}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Who is calling, as the request states it: credentials are read here and judged in `auth`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rocket::Request;
+
+use super::query::Pairs;
+use crate::parameters::{Value, same};
+
+/// The longest credentials that are looked at, in bytes.
+const MAX_CREDENTIALS: usize = 8 * 1024;
+
+/// What a request brings to show who sends it.
+///
+/// It has no `Debug`, so that neither a password nor a token can reach a log.
+pub(super) enum Credentials {
+    /// Nothing, or nothing that can be read.
+    None,
+    /// A name and a password (RFC 7617).
+    Basic(Login),
+    /// A token, from the header (RFC 6750) or the query.
+    Token(String),
+}
+
+/// A name and a password.
+pub(super) struct Login {
+    /// The name.
+    pub(super) name: String,
+    /// The password.
+    pub(super) password: String,
+}
+
+/// Credentials in two places, of which two readers could choose differently.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CredentialsError {
+    /// Two `Authorization` headers.
+    #[error("there is more than one Authorization header; send one")]
+    TwoHeaders,
+    /// A header and a query parameter.
+    #[error("credentials are given in the Authorization header and as 'token'; send one of them")]
+    TwoPlaces,
+    /// More than one `token`, or one that is empty.
+    #[error("'token' must be given once and not be empty")]
+    QueryToken,
+}
+
+/// Reads the credentials and takes `token` out of the query.
+///
+/// Where `query_token` is off, a token in the query counts as none.
+///
+/// # Errors
+/// See [`CredentialsError`]; the caller of the API has to decide which credentials are meant.
+pub(super) fn credentials(
+    request: &Request<'_>,
+    query: &mut Pairs,
+    query_token: bool,
+) -> Result<Credentials, CredentialsError> {
+    let mut headers = request.headers().get("Authorization");
+    let header = headers.next();
+    if headers.next().is_some() {
+        return Err(CredentialsError::TwoHeaders);
+    }
+    let mut tokens = query.extract_if(.., |(key, _)| same(key, "token"));
+    let token = tokens.next();
+    if tokens.next().is_some() {
+        return Err(CredentialsError::QueryToken);
+    }
+    drop(tokens);
+    match (header, token) {
+        (Some(_), Some(_)) => Err(CredentialsError::TwoPlaces),
+        (Some(header), None) => Ok(from_header(header)),
+        (None, Some((_, Value::Text(token)))) if !token.is_empty() => Ok(if query_token {
+            from_token(&token)
+        } else {
+            Credentials::None
+        }),
+        (None, Some(_)) => Err(CredentialsError::QueryToken),
+        (None, None) => Ok(Credentials::None),
+    }
+}
+
+/// Reads an `Authorization` header; whatever is not exactly right counts as no credentials.
+fn from_header(header: &str) -> Credentials {
+    let Some((scheme, rest)) = header.split_once(' ') else {
+        return Credentials::None;
+    };
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        from_token(rest)
+    } else if scheme.eq_ignore_ascii_case("Basic") {
+        from_basic(rest).map_or(Credentials::None, Credentials::Basic)
+    } else {
+        Credentials::None
+    }
+}
+
+/// A token of RFC 6750's alphabet, in which no other word can hide.
+fn from_token(token: &str) -> Credentials {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if (1..=MAX_CREDENTIALS).contains(&token.len()) && token.bytes().all(plain) {
+        Credentials::Token(token.to_owned())
+    } else {
+        Credentials::None
+    }
+}
+
+/// Name and password of RFC 7617: base64 with its padding, UTF-8, split at the first colon, no
+/// control characters.
+fn from_basic(encoded: &str) -> Option<Login> {
+    if encoded.len() > MAX_CREDENTIALS {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    if decoded.chars().any(char::is_control) {
+        return None;
+    }
+    let (name, password) = decoded.split_once(':')?;
+    Some(Login {
+        name: name.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+/// Whether the caller asked for a ticket (`Prefer: respond-async`, RFC 7240).
+pub(super) fn prefers_async(request: &Request<'_>) -> bool {
+    request
+        .headers()
+        .get("Prefer")
+        .flat_map(|header| header.split(','))
+        .filter_map(|preference| preference.split(';').next())
+        .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// Whether the caller is a browser that shows pages, and would ask its user for a password.
+pub(super) fn wants_html(request: &Request<'_>) -> bool {
+    request
+        .headers()
+        .get("Accept")
+        .any(|header| header.to_ascii_lowercase().contains("text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(header: &str) -> Option<(String, String)> {
+        match from_header(header) {
+            Credentials::Basic(login) => Some((login.name, login.password)),
+            _ => None,
+        }
+    }
+
+    fn token(header: &str) -> Option<String> {
+        match from_header(header) {
+            Credentials::Token(token) => Some(token),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn basic_credentials_split_at_the_first_colon() {
+        let header = format!("basic {}", STANDARD.encode("ann:p:w ä"));
+        assert_eq!(basic(&header), Some(("ann".to_owned(), "p:w ä".to_owned())));
+    }
+
+    #[test]
+    fn basic_credentials_that_are_not_exactly_right_are_none() {
+        for header in [
+            "Basic".to_owned(),
+            "Basic ".to_owned(),
+            "Basic YW5uOnB3".to_owned() + "=",
+            "Basic YW5uOnA".to_owned(),
+            "Basic  YW5uOnB3".to_owned(),
+            "Basic YW5u\nOnB3".to_owned(),
+            format!("Basic {}", STANDARD.encode("no colon")),
+            format!("Basic {}", STANDARD.encode("ann:p\0w")),
+            format!("Basic {}", STANDARD.encode(b"ann:\xff")),
+            format!(
+                "Basic {}",
+                STANDARD.encode(format!("a:{}", "x".repeat(9000)))
+            ),
+            "Digest YW5uOnB3".to_owned(),
+        ] {
+            assert_eq!(basic(&header), None, "{header}");
+        }
+        assert!(basic("Basic YW5uOnB3").is_some());
+    }
+
+    #[test]
+    fn a_token_has_its_own_alphabet() {
+        assert_eq!(token("bearer a.b-c_d"), Some("a.b-c_d".to_owned()));
+        for header in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer ä",
+            "a.b.c",
+        ] {
+            assert_eq!(token(header), None, "{header}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What HTTP needs of the parts below, named as two traits so that tests can play them.
+
+use std::net::IpAddr;
+
+use crate::auth::{Auth, AuthError, Caller, IssuedToken};
+use crate::dispatch::{CallContext, Dispatch, Refusal, Reply};
+use crate::names::CommandName;
+use crate::parameters::Parameters;
+
+/// Tells who is calling.
+#[rocket::async_trait]
+pub trait Identify: Send + Sync {
+    /// Issues a token for a name and a password.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    async fn login(
+        &self,
+        name: &str,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<IssuedToken, AuthError>;
+
+    /// Checks a name and a password.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    async fn basic(&self, name: &str, password: &str, from: IpAddr) -> Result<Caller, AuthError>;
+
+    /// Checks a token.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    fn verify(&self, token: &str, from: IpAddr) -> Result<Caller, AuthError>;
+
+    /// Ends every token of a caller.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    async fn logout(&self, caller: &Caller) -> Result<(), AuthError>;
+}
+
+/// Takes a request of a known caller further.
+#[rocket::async_trait]
+pub trait Door: Send + Sync {
+    /// Every command that there is.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn help(&self, caller: &Caller) -> Result<Reply, Refusal>;
+
+    /// One command.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn command_help(&self, caller: &Caller, command: &CommandName) -> Result<Reply, Refusal>;
+
+    /// Reads the catalogue anew.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn reload(&self, caller: &Caller) -> Result<Reply, Refusal>;
+
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn run(
+        &self,
+        caller: &Caller,
+        command: &CommandName,
+        context: CallContext,
+        parameters: Parameters,
+    ) -> Result<Reply, Refusal>;
+
+    /// Lists tickets.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn history_list(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal>;
+
+    /// The result of a ticket.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn history_result(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal>;
+
+    /// Stops a job.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn history_cancel(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal>;
+
+    /// Whether commands can run.
+    ///
+    /// # Errors
+    /// The reasons why they can't.
+    fn ready(&self) -> Result<(), Vec<String>>;
+}
+
+#[rocket::async_trait]
+impl Identify for Auth {
+    async fn login(
+        &self,
+        name: &str,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<IssuedToken, AuthError> {
+        Auth::login(self, name, password, from).await
+    }
+
+    async fn basic(&self, name: &str, password: &str, from: IpAddr) -> Result<Caller, AuthError> {
+        Auth::basic(self, name, password, from).await
+    }
+
+    fn verify(&self, token: &str, from: IpAddr) -> Result<Caller, AuthError> {
+        Auth::verify(self, token, from)
+    }
+
+    async fn logout(&self, caller: &Caller) -> Result<(), AuthError> {
+        Auth::logout(self, caller).await
+    }
+}
+
+#[rocket::async_trait]
+impl Door for Dispatch {
+    async fn help(&self, caller: &Caller) -> Result<Reply, Refusal> {
+        Dispatch::help(self, caller).await
+    }
+
+    async fn command_help(&self, caller: &Caller, command: &CommandName) -> Result<Reply, Refusal> {
+        Dispatch::command_help(self, caller, command).await
+    }
+
+    async fn reload(&self, caller: &Caller) -> Result<Reply, Refusal> {
+        Dispatch::reload(self, caller).await
+    }
+
+    async fn run(
+        &self,
+        caller: &Caller,
+        command: &CommandName,
+        context: CallContext,
+        parameters: Parameters,
+    ) -> Result<Reply, Refusal> {
+        Dispatch::run(self, caller, command, context, parameters).await
+    }
+
+    async fn history_list(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal> {
+        Dispatch::history_list(self, caller, given).await
+    }
+
+    async fn history_result(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal> {
+        Dispatch::history_result(self, caller, given).await
+    }
+
+    async fn history_cancel(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal> {
+        Dispatch::history_cancel(self, caller, given).await
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        Dispatch::ready(self)
+    }
+}

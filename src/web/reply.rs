@@ -1,0 +1,73 @@
+//! Writes JSON answers.
+
+use std::io::Cursor;
+
+use rocket::Response;
+use rocket::http::{ContentType, Header, Status};
+use serde_json::{Value, json};
+
+use super::error::Failure;
+use crate::dispatch::{Body, RefusalKind, Reply};
+
+/// An answer with a JSON body.
+pub(super) fn json_response(status: u16, body: &Value) -> Response<'static> {
+    let bytes = body.to_string().into_bytes();
+    let mut response = Response::new();
+    response.set_status(Status::new(status));
+    response.set_header(ContentType::JSON);
+    response.set_sized_body(bytes.len(), Cursor::new(bytes));
+    response
+}
+
+/// A plain document with status 200.
+pub(super) fn document(body: Value) -> Reply {
+    Reply {
+        status: 200,
+        location: None,
+        body: Body::Json(body),
+    }
+}
+
+/// The envelope of the barmanapi family with status 200.
+pub(super) fn envelope(message: &str, list: &Value) -> Reply {
+    document(json!({ "status_code": 200, "message": message, "list": list }))
+}
+
+/// Writes what the door answered.
+///
+/// # Errors
+/// When the status or the location can't be sent over HTTP: a defect of ours.
+pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
+    let Body::Json(body) = reply.body;
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    if !(200..600).contains(&reply.status)
+        || !reply.location.as_deref().unwrap_or("").bytes().all(plain)
+    {
+        return Err(Failure::new(
+            RefusalKind::Internal,
+            format!("an answer with status {} cannot be sent", reply.status),
+        ));
+    }
+    let mut response = json_response(reply.status, &body);
+    if let Some(location) = reply.location {
+        response.set_header(Header::new("Location", location));
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_http_cannot_carry_is_a_failure_and_no_broken_connection() {
+        let reply = |status, location: Option<&str>| Reply {
+            status,
+            location: location.map(str::to_owned),
+            body: Body::Json(json!({})),
+        };
+        assert!(write(reply(202, Some("/history/result?ticket=x"))).is_ok());
+        assert!(write(reply(0, None)).is_err());
+        assert!(write(reply(202, Some("/x\r\nSet-Cookie: a=b"))).is_err());
+    }
+}

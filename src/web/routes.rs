@@ -1,0 +1,320 @@
+//! The one table of routes: mounting, 405 with `Allow`, HEAD, rights and the tests that walk all
+//! routes derive from it.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use rocket::http::Method;
+
+use super::body::BODY_LIMIT;
+use super::endpoint::Endpoint;
+use super::error::Failure;
+use super::guards::Login;
+use super::{App, auth, barman, health, history};
+use crate::auth::Caller;
+use crate::dispatch::{CallContext, Reply};
+use crate::names::CommandName;
+use crate::parameters::Parameters;
+
+/// The segment of a pattern that a command's name stands in for.
+pub(super) const COMMAND: &str = "<command>";
+
+/// Every method that Rocket can route. All are mounted on every path, so that a method which the
+/// table does not name is answered by 405 and not by Rocket's 404, and so that Rocket never hands
+/// a HEAD to a GET.
+const METHODS: [Method; 9] = [
+    Method::Get,
+    Method::Post,
+    Method::Put,
+    Method::Delete,
+    Method::Patch,
+    Method::Head,
+    Method::Options,
+    Method::Trace,
+    Method::Connect,
+];
+
+/// How a caller may show who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AuthKind {
+    /// Nobody is asked.
+    Open,
+    /// By name and password.
+    Basic,
+    /// By token.
+    Token,
+    /// By either.
+    BasicOrToken,
+}
+
+/// Which right a route needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    /// None.
+    Open,
+    /// None beyond being known: everyone may get a token and end their own.
+    Known,
+    /// The right to this path.
+    Path(&'static str),
+    /// The right to the command, by its canonical name; the door decides.
+    Command,
+}
+
+/// Whether a route changes state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changes {
+    /// It does not.
+    No,
+    /// It does.
+    Yes,
+    /// The command decides; the door knows.
+    ByCommand,
+}
+
+/// What a handler gets beside the caller.
+pub(super) struct Call {
+    /// The command in the path, where the pattern has one.
+    pub(super) command: Option<CommandName>,
+    /// The parameters, `token` taken out.
+    pub(super) parameters: Parameters,
+    /// How it was asked for.
+    pub(super) context: CallContext,
+}
+
+/// The work of a handler.
+pub(super) type Work<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
+
+/// A handler. Its form says whom it can be called for: nothing but `Known` ever sees a command, and
+/// it can't be called without a caller.
+#[derive(Clone, Copy)]
+pub(super) enum Handler {
+    /// For anybody.
+    Open(fn(&App) -> Reply),
+    /// For a name and a password that are still to be judged.
+    Login(for<'a> fn(&'a App, &'a Login, IpAddr) -> Work<'a>),
+    /// For a caller who is known and has the right.
+    Known(for<'a> fn(&'a App, &'a Caller, Call) -> Work<'a>),
+}
+
+/// One route.
+pub(super) struct Row {
+    /// The exact path; `<command>` stands for one segment.
+    pub(super) path: &'static str,
+    /// The methods that are taken.
+    pub(super) methods: &'static [Method],
+    /// How a caller may show who it is.
+    pub(super) auth: AuthKind,
+    /// Which right it needs.
+    pub(super) right: Right,
+    /// Whether it changes state.
+    pub(super) changes: Changes,
+    /// Whether it takes parameters at all.
+    pub(super) parameters: bool,
+    /// The most bytes of a body.
+    pub(super) body_limit: u64,
+    /// What it does.
+    pub(super) handler: Handler,
+}
+
+impl Row {
+    /// The value of `Allow`.
+    pub(super) fn allow(&self) -> String {
+        let methods: Vec<&str> = self.methods.iter().map(|method| method.as_str()).collect();
+        methods.join(", ")
+    }
+}
+
+const ANY: &[Method] = &[Method::Get, Method::Post];
+const POST: &[Method] = &[Method::Post];
+const PROBE: &[Method] = &[Method::Get, Method::Head];
+
+/// What most rows of the barmanapi family share.
+const FAMILY: Row = Row {
+    path: "",
+    methods: ANY,
+    auth: AuthKind::Token,
+    right: Right::Command,
+    changes: Changes::No,
+    parameters: false,
+    body_limit: BODY_LIMIT,
+    handler: Handler::Known(barman::help),
+};
+
+/// What the probes share.
+const SERVICE: Row = Row {
+    methods: PROBE,
+    auth: AuthKind::Open,
+    right: Right::Open,
+    handler: Handler::Open(health::alive),
+    ..FAMILY
+};
+
+/// Every route.
+pub(super) static ROUTES: &[Row] = &[
+    Row {
+        path: "/auth/token",
+        auth: AuthKind::Basic,
+        right: Right::Known,
+        handler: Handler::Login(auth::token),
+        ..FAMILY
+    },
+    Row {
+        path: "/auth/user",
+        auth: AuthKind::BasicOrToken,
+        right: Right::Path("auth/user"),
+        handler: Handler::Known(auth::user),
+        ..FAMILY
+    },
+    Row {
+        path: "/auth/logout",
+        right: Right::Known,
+        changes: Changes::Yes,
+        handler: Handler::Known(auth::logout),
+        ..FAMILY
+    },
+    Row {
+        path: "/history/list",
+        right: Right::Path("history/list"),
+        parameters: true,
+        handler: Handler::Known(history::list),
+        ..FAMILY
+    },
+    Row {
+        path: "/history/result",
+        right: Right::Path("history/result"),
+        parameters: true,
+        handler: Handler::Known(history::result),
+        ..FAMILY
+    },
+    Row {
+        path: "/history/cancel",
+        methods: POST,
+        right: Right::Path("history/cancel"),
+        changes: Changes::Yes,
+        parameters: true,
+        handler: Handler::Known(history::cancel),
+        ..FAMILY
+    },
+    Row {
+        path: "/barman/help",
+        right: Right::Path("barman/help"),
+        handler: Handler::Known(barman::help),
+        ..FAMILY
+    },
+    Row {
+        path: "/barman/reload",
+        right: Right::Path("barman/reload"),
+        changes: Changes::Yes,
+        handler: Handler::Known(barman::reload),
+        ..FAMILY
+    },
+    Row {
+        path: "/barman/<command>/help",
+        handler: Handler::Known(barman::command_help),
+        ..FAMILY
+    },
+    Row {
+        path: "/barman/<command>",
+        changes: Changes::ByCommand,
+        parameters: true,
+        handler: Handler::Known(barman::run),
+        ..FAMILY
+    },
+    Row {
+        path: "/healthz",
+        handler: Handler::Open(health::alive),
+        ..SERVICE
+    },
+    Row {
+        path: "/readyz",
+        handler: Handler::Open(health::ready),
+        ..SERVICE
+    },
+];
+
+/// The table as Rocket wants it.
+pub(super) fn mount() -> Vec<rocket::Route> {
+    ROUTES
+        .iter()
+        .flat_map(|row| {
+            METHODS.iter().map(move |method| {
+                let mut route = rocket::Route::new(*method, row.path, Endpoint { row });
+                route.name = Some(row.path.into());
+                route
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_probes_are_open_and_only_they_take_head() {
+        for row in ROUTES {
+            let open = ["/healthz", "/readyz"].contains(&row.path);
+            assert_eq!(row.auth == AuthKind::Open, open, "{}", row.path);
+            assert_eq!(row.right == Right::Open, open, "{}", row.path);
+            assert_eq!(
+                matches!(row.handler, Handler::Open(_)),
+                open,
+                "{}",
+                row.path
+            );
+            assert_eq!(row.methods.contains(&Method::Head), open, "{}", row.path);
+        }
+    }
+
+    #[test]
+    fn a_password_is_taken_where_the_documents_say_and_nowhere_else() {
+        for row in ROUTES {
+            let basic = matches!(row.auth, AuthKind::Basic | AuthKind::BasicOrToken);
+            assert_eq!(
+                basic,
+                ["/auth/token", "/auth/user"].contains(&row.path),
+                "{}",
+                row.path
+            );
+            assert_eq!(
+                row.auth == AuthKind::Basic,
+                matches!(row.handler, Handler::Login(_)),
+                "{}",
+                row.path
+            );
+        }
+    }
+
+    #[test]
+    fn every_route_of_the_family_answers_get_and_post_but_cancel() {
+        for row in ROUTES.iter().filter(|row| row.auth != AuthKind::Open) {
+            let allow = if row.path == "/history/cancel" {
+                "POST"
+            } else {
+                "GET, POST"
+            };
+            assert_eq!(row.allow(), allow, "{}", row.path);
+        }
+    }
+
+    #[test]
+    fn a_right_is_the_path_itself() {
+        for row in ROUTES {
+            match row.right {
+                Right::Path(path) => assert_eq!(row.path, format!("/{path}")),
+                Right::Command => assert!(row.path.contains(COMMAND), "{}", row.path),
+                Right::Known => assert!(row.path.starts_with("/auth/"), "{}", row.path),
+                Right::Open => {}
+            }
+        }
+    }
+
+    #[test]
+    fn no_path_stands_twice_in_the_table() {
+        let mut paths: Vec<&str> = ROUTES.iter().map(|row| row.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), ROUTES.len());
+    }
+}
