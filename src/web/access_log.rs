@@ -137,12 +137,12 @@ fn shown_path(path: &str) -> String {
 }
 
 /// Sets the headers that every answer carries.
-fn set_headers(response: &mut Response<'_>, marks: &Marks, stopping: bool) {
+fn set_headers(response: &mut Response<'_>, marks: &Marks, close: bool) {
     for (name, value) in SECURITY_HEADERS {
         response.set_header(Header::new(name, value));
     }
     response.set_header(Header::new("X-Request-Id", marks.id.clone()));
-    if stopping {
+    if close {
         response.set_header(Header::new("Connection", "close"));
     }
 }
@@ -151,7 +151,7 @@ fn set_headers(response: &mut Response<'_>, marks: &Marks, stopping: bool) {
 pub(super) fn finish_salvaged(request: &Request<'_>, response: &mut Response<'_>) {
     let marks = Marks::of(request);
     if marks.salvaged {
-        set_headers(response, marks, false);
+        set_headers(response, marks, true);
         marks.log(request, response.status().code);
     }
 }
@@ -194,7 +194,11 @@ impl Fairing for AccessLog {
 
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
         let marks = Marks::of(request);
-        set_headers(response, marks, self.traffic.is_stopping());
+        // Where a request states its length twice, hyper shows the chunks alone. What a proxy in
+        // front took for the next request must not be read as one, so the connection ends
+        // (RFC 9112, 6.1).
+        let chunked = request.headers().contains("Transfer-Encoding");
+        set_headers(response, marks, chunked || self.traffic.is_stopping());
         marks.log(request, response.status().code);
     }
 }

@@ -30,8 +30,8 @@ pub(super) enum BodyError {
     /// A compressed body.
     #[error("Content-Encoding is not supported; send the body as it is")]
     Encoded,
-    /// Two statements about the length that can contradict each other.
-    #[error("the length of the body is stated more than once")]
+    /// A length that is no number, or more than one.
+    #[error("Content-Length must be given once, as a number")]
     Length,
     /// A body that ended early.
     #[error("the body ended before it was whole")]
@@ -63,9 +63,6 @@ pub(super) async fn read(
 ) -> Result<Pairs, BodyError> {
     let stated = stated_length(request)?;
     let chunked = request.headers().contains("Transfer-Encoding");
-    if chunked && stated.is_some() {
-        return Err(BodyError::Length);
-    }
     if stated.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
