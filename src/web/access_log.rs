@@ -194,11 +194,7 @@ impl Fairing for AccessLog {
 
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
         let marks = Marks::of(request);
-        // Where a request states its length twice, hyper shows the chunks alone. What a proxy in
-        // front took for the next request must not be read as one, so the connection ends
-        // (RFC 9112, 6.1).
-        let chunked = request.headers().contains("Transfer-Encoding");
-        set_headers(response, marks, chunked || self.traffic.is_stopping());
+        set_headers(response, marks, self.traffic.is_stopping());
         marks.log(request, response.status().code);
     }
 }

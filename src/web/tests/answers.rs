@@ -360,6 +360,20 @@ fn a_get_with_a_body_is_refused() {
 }
 
 #[test]
+fn a_body_shorter_or_longer_than_stated_is_refused() {
+    let (client, play) = local(|_| ());
+    for (length, status) in [("3", 200), ("2", 400), ("40", 400), ("-3", 400), ("", 400)] {
+        let answer = bearer(client.post("/barman/check"), ANN_TOKEN)
+            .header(ContentType::Form)
+            .header(Header::new("Content-Length", length))
+            .body("a=1")
+            .dispatch();
+        assert_eq!(answer.status().code, status, "{length}");
+    }
+    assert_eq!(play.started(), 1);
+}
+
+#[test]
 fn readiness_names_its_reasons() {
     let (client, play) = local(|_| ());
     let ready = client.get("/readyz").dispatch();

@@ -179,7 +179,7 @@ impl Door for Play {
         match command.as_str() {
             "panic" => panic!("a handler fails"),
             "slow" => {
-                tokio::time::sleep(Duration::from_millis(700)).await;
+                tokio::time::sleep(Duration::from_millis(1600)).await;
                 Ok(reply)
             }
             "context" => Ok(document(json!({
