@@ -26,6 +26,7 @@ pub mod inifile;
 // Row 0: words, files, logs.
 pub mod atomicfile;
 pub mod audit;
+pub mod blocking;
 pub mod clock;
 pub mod names;
 pub mod output;

@@ -62,15 +62,9 @@ impl Listing {
 
     /// How many users have full access and a password to use it.
     pub(super) fn full_users(&self) -> usize {
-        let full = |user: &&Arc<User>| is_full(&user.rights) && user.password.fault().is_none();
+        let full = |user: &&Arc<User>| user.rights.is_full() && user.password.fault().is_none();
         self.users.values().filter(full).count()
     }
-}
-
-/// Whether rights leave nothing out.
-#[must_use]
-pub fn is_full(rights: &Rights) -> bool {
-    rights.access.is_empty() && rights.deny.is_empty()
 }
 
 /// Reads the users off a file.
@@ -105,8 +99,9 @@ fn read_user(document: &Document, section: &str) -> Result<User, String> {
         value("access").ok_or("it has no `access`; write `access = []` for full access")?;
     let deny = value("deny").unwrap_or_default();
     let stamp = value("stamp").unwrap_or_default();
+    let rights = Rights::new(rules("access", access)?, rules("deny", deny)?);
     Ok(User {
-        rights: Arc::new(Rights::new(rules("access", access)?, rules("deny", deny)?)),
+        rights: Arc::new(rights.map_err(|error| error.to_string())?),
         password: Stored::parse(password),
         fingerprint: fingerprint(&[name.as_str(), password, access, deny, stamp]),
         name,

@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
 pub use clock::{Clock, SystemClock};
-pub use listing::{Listing, User, is_full};
+pub use listing::{Listing, User};
 pub use secret::{Secret, SecretError};
 pub use token::{Algorithm, IssuedToken, Tokens};
 pub use users::{Change, Users, UsersError};

@@ -89,13 +89,13 @@ async fn a_token_brings_its_user_and_the_rights_of_the_moment() {
         (caller.user.as_str(), caller.kind, caller.from),
         ("op", AuthKind::Token, THERE)
     );
-    assert_eq!(caller.rights.access, rules("barman"));
+    assert_eq!(caller.rights.access(), rules("barman"));
     let caller = rig.auth.basic("admin", "right", HERE).await.unwrap();
     assert_eq!(
         (caller.user.as_str(), caller.kind),
         ("admin", AuthKind::Basic)
     );
-    assert!(is_full(&caller.rights));
+    assert!(caller.rights.is_full());
 }
 
 #[tokio::test]

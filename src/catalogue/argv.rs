@@ -19,9 +19,10 @@ pub use places::{Places, Target};
 use self::collect::{Given, collect};
 use self::places::Destination;
 use super::kinds::{self, Kind};
-use super::traits::{Traits, fold};
+use super::traits::Traits;
 use super::{Command, CommandOption, Takes};
 use crate::names::{CommandName, Scope, ServerName};
+use crate::parameters::{Value, fold};
 
 /// The greatest number of values in one request.
 pub const MAX_VALUES: usize = 200;
@@ -29,23 +30,6 @@ pub const MAX_VALUES: usize = 200;
 pub const MAX_VALUE: usize = 4096;
 /// The greatest length of `config-update`'s JSON in bytes; the kernel takes 128 KiB for an argument.
 pub const MAX_CHANGES: usize = 65536;
-
-/// A parameter's value as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// Text: from a query or a form, or a JSON string.
-    Text(String),
-    /// A JSON truth value.
-    Bool(bool),
-    /// A JSON number, as it was written.
-    Number(String),
-    /// JSON `null`, which is no value of any parameter.
-    Null,
-    /// A JSON array of strings.
-    List(Vec<String>),
-    /// Any other JSON, as it was written: objects and arrays of them.
-    Json(String),
-}
 
 /// A checked start of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,10 @@
 pub mod argv;
 pub mod configkeys;
 pub mod document;
+pub mod help;
 pub mod kinds;
 mod lines;
 pub mod traits;
-pub mod help;
 
 use serde::{Deserialize, Serialize};
 

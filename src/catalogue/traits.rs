@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::kinds::Kind;
 use super::{Catalogue, Command, lines};
 use crate::names::CommandName;
+use crate::parameters::fold;
 
 /// The file that is built into the binary.
 const BUILTIN: &str = include_str!("../../share/commands.conf");
@@ -67,15 +68,6 @@ pub struct Traits {
     /// Alias to section.
     aliases: HashMap<String, String>,
     unknown: CommandTraits,
-}
-
-/// A parameter's name as it is compared: case, `-` and `_` do not matter.
-#[must_use]
-pub fn fold(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '-' | '_'))
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
 }
 
 impl Traits {

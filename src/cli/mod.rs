@@ -1,4 +1,112 @@
-//! The command line.
+//! The command line: `barmanapi serve`, `status`, `reload`, `check-config`, `user …`, `token`.
 
-pub mod token;
-pub mod user;
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the part of the program that speaks to people"
+)]
+
+mod check_config;
+mod probe;
+mod serve;
+mod token;
+mod user;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::auth::{AuthSettings, Secret};
+use crate::settings::{self, Settings};
+use crate::store::Store;
+
+/// Where the configuration is looked for when neither `--config` nor `BARMANAPI_CONFIG` names it.
+const CONFIG: &str = "/etc/barmanapi.conf";
+
+/// Barman, the backup manager for PostgreSQL, behind a token-authenticated REST API.
+#[derive(Debug, Parser)]
+#[command(name = "barmanapi", version, arg_required_else_help = true)]
+struct Cli {
+    /// The configuration file [default: $BARMANAPI_CONFIG, else /etc/barmanapi.conf].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer requests until SIGTERM.
+    #[command(alias = "runserver")]
+    Serve,
+    /// Ask the running service whether it is well; prints OK.
+    Status,
+    /// Make the running services learn Barman's commands anew.
+    Reload,
+    /// Read the configuration and print every problem with file and line.
+    CheckConfig,
+    /// Add, change, list and remove users.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Print a token for a user.
+    Token(token::TokenCommand),
+}
+
+/// Runs the command line; the exit code is 0 when it did what was asked, 1 when not, 2 when it was
+/// not understood.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let config = cli
+        .config
+        .or_else(|| std::env::var_os("BARMANAPI_CONFIG").map(PathBuf::from))
+        .unwrap_or_else(|| CONFIG.into());
+    let done = match cli.command {
+        Command::CheckConfig => return check_config::run(&config),
+        Command::Serve => serve::run(&config),
+        Command::Status => probe::status(&config),
+        Command::Reload => probe::reload(&config),
+        Command::User(command) => {
+            context(&config).and_then(|context| user::run(&command, &context))
+        }
+        Command::Token(command) => {
+            context(&config).and_then(|context| token::run(&command, &context))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("barmanapi: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn context(config: &Path) -> anyhow::Result<user::AuthContext> {
+    let settings = settings::load(config)?;
+    let store = Store::open(&settings.application.store_directory)
+        .context("run this as the account that runs the service")?;
+    user::AuthContext::new(auth_settings(&settings, &store)?)
+}
+
+/// What `auth` is built from; secrets that are not configured are generated once and kept in the store.
+fn auth_settings(settings: &Settings, store: &Store) -> anyhow::Result<AuthSettings> {
+    let kept = |name: &str| Secret::load_or_create(&store.config().join(name));
+    let pepper = match &settings.user.secret {
+        Some(secret) => Secret::plain(secret.expose()),
+        None => kept("pepper")?,
+    };
+    let secret = match &settings.auth_token.secret {
+        Some(secret) => Secret::strong(secret.expose()).context("[auth_token] secret")?,
+        None => kept("secret")?,
+    };
+    Ok(AuthSettings {
+        users: settings.user.config_file.clone(),
+        pepper,
+        secret,
+        algorithm: crate::auth::Algorithm::Hs256,
+        token_life: settings.auth_token.token_life,
+    })
+}

@@ -14,7 +14,7 @@ use crate::names::UserName;
 /// The token goes to standard output, alone on its line. It dies like any other: when its time is
 /// up, or the user changes, logs out or is removed.
 #[derive(Debug, Args)]
-pub struct TokenCommand {
+pub(super) struct TokenCommand {
     /// The user
     #[arg(value_name = "NAME")]
     pub name: UserName,
@@ -24,7 +24,7 @@ pub struct TokenCommand {
 ///
 /// # Errors
 /// When there is no such user, or the users file can't be read.
-pub fn run(command: &TokenCommand, context: &AuthContext) -> anyhow::Result<()> {
+pub(super) fn run(command: &TokenCommand, context: &AuthContext) -> anyhow::Result<()> {
     write(command, context, &mut io::stdout().lock())
 }
 

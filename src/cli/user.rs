@@ -13,13 +13,13 @@ use crate::policy::{Rights, Rule};
 
 /// What the user and token commands work on.
 #[derive(Debug)]
-pub struct AuthContext {
+pub(super) struct AuthContext {
     /// The users file.
-    pub users: Users,
+    pub(super) users: Users,
     /// Goes into password hashes.
-    pub pepper: Secret,
+    pub(super) pepper: Secret,
     /// Makes tokens.
-    pub tokens: Tokens,
+    pub(super) tokens: Tokens,
 }
 
 impl AuthContext {
@@ -27,7 +27,7 @@ impl AuthContext {
     ///
     /// # Errors
     /// When the secret can't sign.
-    pub fn new(settings: AuthSettings) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: AuthSettings) -> anyhow::Result<Self> {
         Ok(Self {
             tokens: Tokens::new(&settings.secret, settings.algorithm, settings.token_life)?,
             users: Users::open(settings.users),
@@ -41,7 +41,7 @@ impl AuthContext {
 /// Changes count from the next request on; the server need not be told. Every change of a user ends
 /// the tokens that were given out before.
 #[derive(Debug, Subcommand)]
-pub enum UserCommand {
+pub(super) enum UserCommand {
     /// Add a user; the password is asked for
     Add {
         /// The new user
@@ -92,7 +92,7 @@ pub enum UserCommand {
 #[derive(Debug, Args)]
 #[group(skip)]
 #[command(group = ArgGroup::new("given").args(["full", "access"]).required(true))]
-pub struct RightsToGive {
+pub(super) struct RightsToGive {
     /// Allow everything (that --deny does not name)
     #[arg(long)]
     pub full: bool,
@@ -108,7 +108,7 @@ pub struct RightsToGive {
 #[derive(Debug, Args)]
 #[group(skip)]
 #[command(group = ArgGroup::new("changed").args(["full", "access", "deny"]).required(true).multiple(true))]
-pub struct RightsToChange {
+pub(super) struct RightsToChange {
     /// Allow everything; unless --deny is given, nothing is denied any more
     #[arg(long, conflicts_with = "access")]
     pub full: bool,
@@ -122,7 +122,7 @@ pub struct RightsToChange {
 
 /// Where the password comes from; never from an argument, which every account could read.
 #[derive(Debug, Args)]
-pub struct PasswordSource {
+pub(super) struct PasswordSource {
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub password_stdin: bool,
@@ -130,7 +130,7 @@ pub struct PasswordSource {
 
 /// A way past the guard of the last user with full access.
 #[derive(Debug, Args)]
-pub struct Force {
+pub(super) struct Force {
     /// Do it even when no user with full access is left
     #[arg(long)]
     pub force: bool,
@@ -140,7 +140,7 @@ pub struct Force {
 ///
 /// # Errors
 /// When the change is refused or the users file can't be read or written; nothing is then changed.
-pub fn run(command: &UserCommand, context: &AuthContext) -> anyhow::Result<()> {
+pub(super) fn run(command: &UserCommand, context: &AuthContext) -> anyhow::Result<()> {
     Session {
         context,
         input: &mut io::stdin().lock(),
@@ -194,7 +194,7 @@ impl Session<'_> {
                 };
                 guarded(users.change(name, &change, force.force), "change")?;
                 let now = users.find(name)?;
-                let can = now.map(|user| describe(&user.rights.access, &user.rights.deny));
+                let can = now.map(|user| describe(user.rights.access(), user.rights.deny()));
                 let can = can.unwrap_or_else(|| "its section can't be read".to_owned());
                 writeln!(
                     self.out,
@@ -248,7 +248,7 @@ impl Session<'_> {
             .max()
             .unwrap_or_default();
         for (name, user) in &listing.users {
-            let can = describe(&user.rights.access, &user.rights.deny);
+            let can = describe(user.rights.access(), user.rights.deny());
             writeln!(self.out, "{name:width$}  {can}")?;
         }
         for (name, fault) in &listing.faults {

@@ -10,12 +10,12 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::{Jobs, supervise};
-use crate::clock;
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
 use crate::runner::{environment, local};
 use crate::store::open_jobs::{AcceptedJob, Refused};
-use crate::store::record::{EndState, Job, JobResult, Reason};
+use crate::store::record::{DataForm, EndState, Job, JobResult, Reason};
+use crate::{blocking, clock};
 
 /// A command that shall become a job.
 #[derive(Debug, Clone)]
@@ -28,8 +28,8 @@ pub struct NewJob {
     pub program: PathBuf,
     /// Every argument after the program's name.
     pub arguments: Vec<String>,
-    /// Whether Barman is asked for JSON.
-    pub json: bool,
+    /// The form in which the output is wanted beside its lines.
+    pub data: DataForm,
     /// Who asks.
     pub user: UserName,
     /// From where.
@@ -85,11 +85,8 @@ impl Jobs {
     /// When the store does not accept the job, or no supervisor can be started. Nothing runs then.
     pub async fn submit(&self, new: NewJob) -> Result<Submitted, SubmitError> {
         let jobs = self.clone();
-        let span = tracing::Span::current();
-        let submitted = tokio::task::spawn_blocking(move || span.in_scope(|| jobs.hand_over(new)));
-        let (ticket, mut child) = submitted
-            .await
-            .map_err(|error| SubmitError::Internal(io::Error::other(error)))??;
+        let handed_over = blocking::run(move || jobs.hand_over(new)).await;
+        let (ticket, mut child) = handed_over.map_err(SubmitError::Internal)??;
         let (sender, ended) = watch::channel(false);
         tokio::spawn(async move {
             if let Err(error) = child.wait().await {
@@ -127,7 +124,7 @@ impl Jobs {
             scope: new.scope,
             program: new.program,
             arguments: new.arguments,
-            json: new.json,
+            data: new.data,
             user: new.user,
             from: new.from,
             accepted_at: clock::text(at),

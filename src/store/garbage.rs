@@ -76,6 +76,34 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The numbers of the processes that have temporary files here and still run.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn living_processes(&self) -> Result<Vec<i32>, StoreError> {
+        let parent = self.root().join("garbage");
+        let mut living = Vec::new();
+        for entry in fs::read_dir(&parent)
+            .map_err(StoreError::record(&parent))?
+            .flatten()
+        {
+            let name = entry.file_name();
+            let pid = name
+                .to_str()
+                .and_then(|name| name.split_once('-')?.0.parse().ok());
+            let held =
+                open_directory(&entry.path()).is_ok_and(|folder| folder.try_lock_shared().is_err());
+            if let Some(pid) = pid
+                && held
+            {
+                living.push(pid);
+            }
+        }
+        Ok(living)
+    }
+}
+
 impl Garbage {
     /// A new temporary folder.
     ///

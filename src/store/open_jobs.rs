@@ -200,7 +200,7 @@ mod tests {
             scope: Scope::Servers(vec![ServerName::parse("main").unwrap()]),
             program: "/usr/bin/barman".into(),
             arguments: vec!["backup".into(), "--".into(), "main".into()],
-            json: false,
+            data: super::super::record::DataForm::Lines,
             user: UserName::parse("dba").unwrap(),
             from: None,
             accepted_at: "2026-11-20T21:43:04Z".into(),

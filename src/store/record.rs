@@ -28,8 +28,8 @@ pub struct Job {
     pub program: PathBuf,
     /// Every argument after the program's name.
     pub arguments: Vec<String>,
-    /// Whether Barman was asked for JSON.
-    pub json: bool,
+    /// The form in which the output is wanted beside its lines.
+    pub data: DataForm,
     /// Who asked.
     pub user: UserName,
     /// From where.
@@ -48,6 +48,18 @@ pub struct Job {
     pub exclusive: bool,
     /// The file of users, in which the right is looked up again after a wait.
     pub users: PathBuf,
+}
+
+/// The form in which an output is wanted beside its lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataForm {
+    /// None.
+    Lines,
+    /// The JSON document that standard output is.
+    Json,
+    /// The text of standard output under this name: Barman gives no JSON with that option.
+    Text(String),
 }
 
 /// How a job ended.

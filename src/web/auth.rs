@@ -30,8 +30,8 @@ pub(super) fn user<'a>(_: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
         Ok(envelope(
             &format!("the rights of user {}", caller.user),
             &json!({
-                "access": texts(&caller.rights.access),
-                "deny": texts(&caller.rights.deny),
+                "access": texts(caller.rights.access()),
+                "deny": texts(caller.rights.deny()),
             }),
         ))
     })

@@ -18,7 +18,7 @@ use super::routes::{AuthKind, COMMAND, Call, Changes, Handler, Right, Row};
 use super::{App, body, reply};
 use crate::auth::{AuthError, Caller};
 use crate::dispatch::{CallContext, RefusalKind, Reply};
-use crate::names::CommandName;
+use crate::names::{CommandName, Scope};
 use crate::parameters::Parameters;
 
 /// One row of the table, as Rocket calls it.
@@ -156,7 +156,7 @@ impl Endpoint {
     fn check_right(&self, caller: &Caller) -> Result<(), Failure> {
         match self.row.right {
             Right::Open | Right::Known | Right::Command => Ok(()),
-            Right::Path(path) if caller.rights.allows(path) => Ok(()),
+            Right::Path(path) if caller.rights.allows(&[path], &Scope::Global) => Ok(()),
             Right::Path(path) => Err(Failure::new(
                 RefusalKind::Forbidden,
                 format!("user {} may not call {path}", caller.user),

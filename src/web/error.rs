@@ -16,6 +16,7 @@ use super::guards::CredentialsError;
 use super::query::QueryError;
 use super::reply::json_response;
 use crate::auth::AuthError;
+use crate::dispatch::outcome::Outcome;
 use crate::dispatch::{Refusal, RefusalKind};
 use crate::parameters::Repeated;
 
@@ -24,31 +25,6 @@ const RETRY_AFTER: u32 = 5;
 
 /// What every 401 says, word for word, so that it does not tell whether a user exists.
 const UNAUTHORIZED: &str = "no credentials, or none that hold: wrong, expired or revoked";
-
-/// How an outcome looks from outside: its HTTP status and its stable word.
-///
-/// The one place where this is decided; it follows the outcome table of the API's documentation.
-fn face(kind: RefusalKind) -> (u16, &'static str) {
-    match kind {
-        RefusalKind::InvalidParameter => (400, "invalid parameter"),
-        RefusalKind::Unauthorized => (401, "unauthorized"),
-        RefusalKind::Forbidden => (403, "forbidden"),
-        RefusalKind::NotFound => (404, "not found"),
-        RefusalKind::MethodNotAllowed => (405, "method not allowed"),
-        RefusalKind::Conflict => (409, "conflict"),
-        RefusalKind::Gone => (410, "gone"),
-        RefusalKind::Stale => (412, "stale"),
-        RefusalKind::TooLarge => (413, "too large"),
-        RefusalKind::UnsupportedMedia => (415, "unsupported media type"),
-        RefusalKind::RefusedByBarman => (422, "refused by barman"),
-        RefusalKind::PreconditionRequired => (428, "precondition required"),
-        RefusalKind::TooMany => (429, "too many"),
-        RefusalKind::Internal => (500, "internal"),
-        RefusalKind::BarmanUnreachable => (502, "barman unreachable"),
-        RefusalKind::Unavailable => (503, "unavailable"),
-        RefusalKind::StoreFull => (507, "store full"),
-    }
-}
 
 /// The kind for a status that Rocket came up with by itself.
 fn kind_of(status: Status) -> RefusalKind {
@@ -132,7 +108,8 @@ impl Failure {
             allow,
             challenge,
         } = self;
-        let (status, word) = face(refusal.kind);
+        let row = Outcome::Refused(refusal.kind).row();
+        let (status, word) = (row.http, row.word);
         log_cause(&refusal, status, marks);
         let message = match refusal.kind {
             RefusalKind::Internal => format!("internal error; its request id is {}", marks.id),
@@ -209,9 +186,13 @@ impl From<AuthError> for Failure {
             AuthError::TooMany { retry_after } => Self::from(Refusal {
                 kind: RefusalKind::TooMany,
                 message: format!("too many attempts to log in; wait {retry_after} seconds"),
-                retry_after: Some(retry_after),
+                retry_after: u32::try_from(retry_after).ok(),
                 source: None,
             }),
+            AuthError::Password(error) => {
+                Self::new(RefusalKind::InvalidParameter, error.to_string())
+            }
+            AuthError::Refused(error) => Self::new(RefusalKind::Conflict, error.to_string()),
             AuthError::Storage(source) => Self::from(Refusal {
                 kind: RefusalKind::Internal,
                 message: "the file of users cannot be read or written".to_owned(),
@@ -281,35 +262,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_outcome_has_the_status_and_the_word_of_the_outcome_table() {
-        use RefusalKind as K;
-        for (kind, status, word) in [
-            (K::InvalidParameter, 400, "invalid parameter"),
-            (K::Unauthorized, 401, "unauthorized"),
-            (K::Forbidden, 403, "forbidden"),
-            (K::NotFound, 404, "not found"),
-            (K::MethodNotAllowed, 405, "method not allowed"),
-            (K::Conflict, 409, "conflict"),
-            (K::Gone, 410, "gone"),
-            (K::Stale, 412, "stale"),
-            (K::PreconditionRequired, 428, "precondition required"),
-            (K::TooLarge, 413, "too large"),
-            (K::UnsupportedMedia, 415, "unsupported media type"),
-            (K::RefusedByBarman, 422, "refused by barman"),
-            (K::TooMany, 429, "too many"),
-            (K::Internal, 500, "internal"),
-            (K::BarmanUnreachable, 502, "barman unreachable"),
-            (K::Unavailable, 503, "unavailable"),
-            (K::StoreFull, 507, "store full"),
-        ] {
-            assert_eq!(face(kind), (status, word));
-        }
-    }
-
-    #[test]
     fn what_rocket_raises_keeps_its_class() {
         for code in [400u16, 422, 404, 405, 413, 414, 431, 500, 503, 599] {
-            let (status, _) = face(kind_of(Status::new(code)));
+            let status = Outcome::Refused(kind_of(Status::new(code))).row().http;
             assert_eq!(status / 100, code / 100, "{code}");
         }
     }

@@ -106,15 +106,15 @@ impl Identify for Auth {
         password: &str,
         from: IpAddr,
     ) -> Result<IssuedToken, AuthError> {
-        Auth::login(self, name, password, from).await
+        Auth::login(self, name, password, Some(from)).await
     }
 
     async fn basic(&self, name: &str, password: &str, from: IpAddr) -> Result<Caller, AuthError> {
-        Auth::basic(self, name, password, from).await
+        Auth::basic(self, name, password, Some(from)).await
     }
 
     fn verify(&self, token: &str, from: IpAddr) -> Result<Caller, AuthError> {
-        Auth::verify(self, token, from)
+        Auth::verify(self, token, Some(from))
     }
 
     async fn logout(&self, caller: &Caller) -> Result<(), AuthError> {

@@ -1,5 +1,6 @@
 //! Writes JSON answers.
 
+use std::fs::File;
 use std::io::Cursor;
 
 use rocket::Response;
@@ -7,7 +8,7 @@ use rocket::http::{ContentType, Header, Status};
 use serde_json::{Value, json};
 
 use super::error::Failure;
-use crate::dispatch::{Body, RefusalKind, Reply};
+use crate::dispatch::{Body, Refusal, RefusalKind, Reply};
 
 /// An answer with a JSON body.
 pub(super) fn json_response(status: u16, body: &Value) -> Response<'static> {
@@ -17,6 +18,17 @@ pub(super) fn json_response(status: u16, body: &Value) -> Response<'static> {
     response.set_header(ContentType::JSON);
     response.set_sized_body(bytes.len(), Cursor::new(bytes));
     response
+}
+
+/// An answer whose body is the bytes of a file, with its length.
+fn file_response(status: u16, file: File) -> Result<Response<'static>, Failure> {
+    let length = file.metadata().map_err(Refusal::internal)?.len();
+    let length = usize::try_from(length).map_err(Refusal::internal)?;
+    let mut response = Response::new();
+    response.set_status(Status::new(status));
+    response.set_header(ContentType::Binary);
+    response.set_sized_body(length, rocket::tokio::fs::File::from_std(file));
+    Ok(response)
 }
 
 /// A plain document with status 200.
@@ -38,7 +50,6 @@ pub(super) fn envelope(message: &str, list: &Value) -> Reply {
 /// # Errors
 /// When the status or the location can't be sent over HTTP: a defect of ours.
 pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
-    let Body::Json(body) = reply.body;
     let plain = |byte: u8| byte.is_ascii_graphic();
     if !(200..600).contains(&reply.status)
         || !reply.location.as_deref().unwrap_or("").bytes().all(plain)
@@ -48,7 +59,10 @@ pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
             format!("an answer with status {} cannot be sent", reply.status),
         ));
     }
-    let mut response = json_response(reply.status, &body);
+    let mut response = match reply.body {
+        Body::Json(body) => json_response(reply.status, &body),
+        Body::File(file) => file_response(reply.status, file)?,
+    };
     if let Some(location) = reply.location {
         response.set_header(Header::new("Location", location));
     }

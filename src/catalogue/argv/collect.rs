@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::places::{Destination, Places};
 use super::{ArgvError, MAX_CHANGES, MAX_VALUE, MAX_VALUES, Value, cut, same_name};
 use crate::catalogue::kinds::Kind;
-use crate::catalogue::traits::{Traits, fold};
+use crate::catalogue::traits::Traits;
 use crate::catalogue::{Command, CommandOption, Takes};
 use crate::names::is_line_or_control;
+use crate::parameters::fold;
 
 /// The options of Barman itself, folded. They stand before the command's name, where no request
 /// reaches, and they are not read as a command's parameters either, whatever its help says.
@@ -115,10 +116,8 @@ impl<'a> Parameter<'a> {
                 vec![number.clone()]
             }
             Value::List(texts) if self.max > 1 && !texts.is_empty() => texts.clone(),
-            Value::Json(json) if self.kind == Some(Kind::ConfigChanges) => vec![json.clone()],
             Value::Bool(truth) => return Err(self.wrong(&truth.to_string())),
-            Value::Number(other) | Value::Json(other) => return Err(self.wrong(other)),
-            Value::Null => return Err(self.wrong("null")),
+            Value::Number(other) => return Err(self.wrong(other)),
             Value::List(_) => return Err(self.wrong("an array")),
         };
         let limit = match self.kind {

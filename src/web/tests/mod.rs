@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::reply::{document, envelope};
 use super::*;
-use crate::auth::{AuthError, Caller, CallerKind, IssuedToken};
+use crate::auth::{AuthError, AuthKind, Caller, IssuedToken};
 use crate::dispatch::{Body, CallContext, Refusal, RefusalKind, Reply};
 use crate::names::{CommandName, UserName};
 use crate::parameters::{Parameters, Value};
@@ -88,7 +88,7 @@ impl Play {
     }
 }
 
-fn caller(user: &str, access: &[&str], kind: CallerKind, from: IpAddr) -> Caller {
+fn caller(user: &str, access: &[&str], kind: AuthKind, from: IpAddr) -> Caller {
     let rules = |texts: &[&str]| {
         texts
             .iter()
@@ -97,11 +97,8 @@ fn caller(user: &str, access: &[&str], kind: CallerKind, from: IpAddr) -> Caller
     };
     Caller {
         user: UserName::parse(user).unwrap(),
-        rights: Rights {
-            access: rules(access),
-            deny: Vec::new(),
-        },
-        from,
+        rights: Arc::new(Rights::new(rules(access), Vec::new()).unwrap()),
+        from: Some(from),
         kind,
     }
 }
@@ -123,16 +120,16 @@ impl Identify for Play {
 
     async fn basic(&self, name: &str, password: &str, from: IpAddr) -> Result<Caller, AuthError> {
         self.login(name, password, from).await?;
-        Ok(caller(name, &[], CallerKind::Basic, from))
+        Ok(caller(name, &[], AuthKind::Basic, from))
     }
 
     fn verify(&self, token: &str, from: IpAddr) -> Result<Caller, AuthError> {
         match token {
-            ANN_TOKEN => Ok(caller("ann", &[], CallerKind::Token, from)),
+            ANN_TOKEN => Ok(caller("ann", &[], AuthKind::Token, from)),
             BOB_TOKEN => Ok(caller(
                 "bob",
                 &["barman/list-servers"],
-                CallerKind::Token,
+                AuthKind::Token,
                 from,
             )),
             _ => Err(AuthError::Unauthorized),
@@ -379,7 +376,9 @@ impl Raw {
 
 #[test]
 fn the_body_of_a_reply_is_json() {
-    let Body::Json(body) = envelope("m", &json!([1])).body;
+    let Body::Json(body) = envelope("m", &json!([1])).body else {
+        panic!("no document")
+    };
     assert_eq!(
         body,
         json!({"status_code": 200, "message": "m", "list": [1]})

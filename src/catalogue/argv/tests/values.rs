@@ -134,11 +134,8 @@ fn json_values_of_the_wrong_type_are_refused() {
     let odd = [
         Value::Number("1".into()),
         Value::Bool(true),
-        Value::Null,
         Value::List(vec!["a".into()]),
         Value::List(Vec::new()),
-        Value::Json("{}".into()),
-        Value::Json("[[1]]".into()),
     ];
     for value in &odd {
         let parameters = |name: &str| {

@@ -1,0 +1,239 @@
+//! `barmanapi serve`: checks everything, wires the parts, and answers requests until it is stopped.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::audit::Audit;
+use crate::auth::Auth;
+use crate::blocking;
+use crate::catalogue::argv::{Places, Target};
+use crate::catalogue::traits::Traits;
+use crate::dispatch::{Dispatch, Rules};
+use crate::jobs::{Jobs, Limits, reconcile};
+use crate::refresh::{Barman, Refresh};
+use crate::settings::{self, Settings};
+use crate::store::Store;
+use crate::telemetry;
+use crate::web::{self, App, ServerSettings, Traffic};
+
+/// The file that is read over the built-in facts about commands, where it exists.
+const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
+
+/// How often Barman's program and jobs without a supervisor are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a Barman that could not be asked is left alone.
+const LOOK_AGAIN_IN_TROUBLE: Duration = Duration::from_secs(10);
+
+/// Serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP builds the catalogue anew.
+///
+/// # Errors
+/// When the configuration, the environment or the store does not hold, or the address is taken.
+pub(super) fn run(config: &Path) -> anyhow::Result<()> {
+    let settings = settings::load(config)?;
+    settings::check_environment(&settings)?;
+    if settings.barman.remote {
+        bail!(
+            "[barman] remote = true: this version runs Barman on its own host only; set remote = false"
+        );
+    }
+    let store = Store::open(&settings.application.store_directory)?;
+    telemetry::install(&store.logs(), &settings.log, settings.application.debug)?;
+    let parts = Parts::build(&settings, &store)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("barmanapi")
+        .build()
+        .context("no threads to serve with")?;
+    let served = runtime.block_on(serve(&settings, parts));
+    // A command that is being stopped must not hold the exit back.
+    runtime.shutdown_background();
+    served
+}
+
+/// What the service is made of.
+struct Parts {
+    auth: Auth,
+    jobs: Jobs,
+    refresh: Arc<Refresh>,
+    traits: Traits,
+    audit: Arc<Audit>,
+    rules: Rules,
+}
+
+impl Parts {
+    fn build(settings: &Settings, store: &Store) -> anyhow::Result<Self> {
+        let traits = match std::fs::read_to_string(COMMANDS_FILE) {
+            Ok(text) => Traits::with_override(&text).context(COMMANDS_FILE)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Traits::builtin(),
+            Err(error) => return Err(error).context(COMMANDS_FILE),
+        };
+        let garbage = store.garbage()?;
+        let barman = Barman {
+            program: settings.barman.command.clone(),
+            config_file: settings.barman.config_file.clone(),
+        };
+        let limits = Limits {
+            max_jobs: settings.barman.max_jobs,
+            queue: settings.barman.queue,
+            output_limit: settings.barman.output_limit,
+            sync_timeout: settings.barman.sync_timeout,
+            users: settings.user.config_file.clone(),
+        };
+        Ok(Self {
+            auth: Auth::new(super::auth_settings(settings, store)?)?,
+            jobs: Jobs::new(store.clone(), garbage.clone(), limits),
+            refresh: Arc::new(Refresh::new(barman, store.clone(), garbage)),
+            traits,
+            audit: Arc::new(Audit::open(&store.logs(), settings.audit.keep_months)?),
+            rules: rules(settings),
+        })
+    }
+}
+
+fn rules(settings: &Settings) -> Rules {
+    let barman = &settings.barman;
+    let target = |target: &settings::Target| Target {
+        name: target.name.clone(),
+        ssh_command: target.ssh_command.clone(),
+        directories: target.directories.clone(),
+    };
+    let mut time_limits: Vec<_> = barman
+        .job_timeouts
+        .iter()
+        .map(|(name, limit)| (Some(name.clone()), *limit))
+        .collect();
+    time_limits.push((None, barman.job_timeout));
+    Rules {
+        places: Places {
+            any_target: barman.any_target,
+            targets: settings.targets.iter().map(target).collect(),
+            exchange_directory: barman.exchange_directory.clone(),
+            allow_commands: barman.allow_commands.clone(),
+            unlock: settings.config.unlock.clone(),
+            remote: barman.remote,
+        },
+        async_commands: barman.async_command.clone(),
+        time_limits,
+        get_changes: settings.application.get_changes,
+    }
+}
+
+async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
+    let Parts {
+        auth,
+        jobs,
+        refresh,
+        traits,
+        audit,
+        rules,
+    } = parts;
+    tokio::spawn(look_after_jobs(jobs.clone()));
+    tokio::spawn(watch_barman(Arc::clone(&refresh)));
+    tokio::spawn(rebuild_on_hangup(
+        Arc::clone(&refresh),
+        signal(SignalKind::hangup())?,
+    ));
+    let traffic = Arc::new(Traffic::default());
+    let app = Arc::new(App {
+        auth: Arc::new(auth),
+        door: Arc::new(Dispatch::new(jobs, refresh, traits, rules, audit)),
+        query_token: settings.auth_token.query_token,
+        get_changes: settings.application.get_changes,
+        traffic,
+    });
+    let server = ServerSettings {
+        host: settings.application.host,
+        port: settings.application.port,
+    };
+    let rocket = web::rocket(Arc::clone(&app), &server, |bound| {
+        tracing::info!(address = %bound, "listening");
+        // Whoever started the service may have closed its output.
+        drop(writeln!(
+            std::io::stdout(),
+            "barmanapi: listening on http://{bound}"
+        ));
+    });
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let (first, second) = tokio::sync::watch::channel(0_u8);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            first.send_modify(|count| *count = count.saturating_add(1));
+        }
+    });
+    let mut at_once = second.clone();
+    let mut asked = second;
+    let stop = async move {
+        // The sender lives as long as the runtime.
+        drop(asked.wait_for(|count| *count >= 1).await);
+        tracing::info!("stopping: requests in flight are finished, jobs run on");
+    };
+    tokio::select! {
+        served = web::serve(rocket, app, stop) => served?,
+        _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
+    }
+    Ok(())
+}
+
+/// Completes what crashes have cut short, now and as long as the service runs.
+async fn look_after_jobs(jobs: Jobs) {
+    loop {
+        let store = jobs.store().clone();
+        match blocking::run(move || reconcile::look_at_all(&store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "open jobs can't be looked after"),
+            Err(error) => tracing::error!(%error, "open jobs can't be looked after"),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Builds the catalogue at first and whenever Barman was replaced.
+async fn watch_barman(refresh: Arc<Refresh>) {
+    let mut told = None;
+    loop {
+        let looking = Arc::clone(&refresh);
+        let pause = match blocking::run(move || looking.rebuild_if_changed()).await {
+            Ok(Ok(())) => {
+                told = None;
+                LOOK_AGAIN
+            }
+            Ok(Err(error)) => {
+                let words = error.to_string();
+                if told.as_ref() != Some(&words) {
+                    tracing::error!(error = %words, "barman's commands can't be learnt");
+                    told = Some(words);
+                }
+                LOOK_AGAIN_IN_TROUBLE
+            }
+            Err(error) => {
+                tracing::error!(%error, "barman can't be watched");
+                LOOK_AGAIN_IN_TROUBLE
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn rebuild_on_hangup(refresh: Arc<Refresh>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let refresh = Arc::clone(&refresh);
+        match blocking::run(move || refresh.rebuild()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the catalogue stays as it was"),
+            Err(error) => tracing::error!(%error, "the catalogue stays as it was"),
+        }
+    }
+}

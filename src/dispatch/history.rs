@@ -1,0 +1,287 @@
+//! The jobs of a month, one job's result, and the wish to stop it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::outcome::{Outcome, RefusalKind};
+use super::{Dispatch, Refusal, Reply, answer};
+use crate::auth::Caller;
+use crate::blocking;
+use crate::clock;
+use crate::jobs::Jobs;
+use crate::jobs::view::{State, View};
+use crate::names::{CommandName, Month, Scope, ServerName, Ticket, UserName};
+use crate::parameters::Parameters;
+use crate::store::StoreError;
+use crate::store::index::{Ended, Entry};
+
+/// Jobs on a page when the request names no `limit`.
+const PAGE: usize = 100;
+
+/// Jobs on a page at most.
+const PAGE_LIMIT: usize = 1000;
+
+/// How long a request to cancel waits for the end before it tells the state.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+
+/// Which jobs are asked for.
+#[derive(Debug)]
+struct Filter {
+    month: Month,
+    limit: usize,
+    cursor: Option<Ticket>,
+    command: Option<CommandName>,
+    server: Option<ServerName>,
+    user: Option<UserName>,
+    state: Option<String>,
+}
+
+impl Filter {
+    fn read(mut parameters: Parameters) -> Result<Self, Refusal> {
+        let mut words = HashMap::new();
+        for word in [
+            "past", "limit", "cursor", "command", "server", "user", "state",
+        ] {
+            if let Some(value) = super::text_parameter(&mut parameters, word)? {
+                words.insert(word, value);
+            }
+        }
+        super::nothing_left(&parameters)?;
+        let limit = match words.get("limit") {
+            None => PAGE,
+            Some(text) => {
+                let limit = text
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=PAGE_LIMIT).contains(limit));
+                limit.ok_or_else(|| {
+                    let words = format!("limit {text:?} is not a number from 1 to {PAGE_LIMIT}");
+                    Refusal::invalid(words)
+                })?
+            }
+        };
+        let state = words.remove("state");
+        let states = ["queued", "running", "done", "failed", "cancelled", "lost"];
+        if let Some(state) = &state
+            && !states.contains(&state.as_str())
+        {
+            return Err(Refusal::invalid(format!(
+                "state {state:?} is none of {}",
+                states.join(", ")
+            )));
+        }
+        Ok(Self {
+            month: parse(&words, "past", Month::parse)?.unwrap_or_else(|| Month::of(clock::now())),
+            limit,
+            cursor: parse(&words, "cursor", Ticket::parse)?,
+            command: parse(&words, "command", CommandName::parse)?,
+            server: parse(&words, "server", ServerName::parse)?,
+            user: parse(&words, "user", UserName::parse)?,
+            state,
+        })
+    }
+
+    /// Whether an entry is wanted, as far as that can be told without its state.
+    fn wants(&self, entry: &Entry) -> bool {
+        let accepted = &entry.accepted;
+        let server = self
+            .server
+            .as_ref()
+            .is_none_or(|server| match &accepted.scope {
+                Scope::Servers(servers) => servers.contains(server),
+                Scope::All => true,
+                Scope::Global => false,
+            });
+        server
+            && self
+                .command
+                .as_ref()
+                .is_none_or(|command| accepted.names.contains(command))
+            && self.user.as_ref().is_none_or(|user| accepted.user == *user)
+    }
+}
+
+fn parse<T>(
+    words: &HashMap<&str, String>,
+    word: &str,
+    parse: impl Fn(&str) -> Result<T, crate::names::NameError>,
+) -> Result<Option<T>, Refusal> {
+    let parsed = words.get(word).map(|text| parse(text)).transpose();
+    parsed.map_err(|error| Refusal::invalid(format!("parameter {word}: {error}")))
+}
+
+impl Dispatch {
+    /// The jobs of a month that the caller may see, the newest first.
+    ///
+    /// # Errors
+    /// When a parameter is wrong or the store can't be read.
+    pub async fn history_list(
+        &self,
+        caller: &Caller,
+        parameters: Parameters,
+    ) -> Result<Reply, Refusal> {
+        let filter = Filter::read(parameters)?;
+        let (jobs, caller) = (self.jobs.clone(), caller.clone());
+        let listed = blocking::run(move || list(&jobs, &caller, &filter)).await;
+        let (list, cursor) = listed.map_err(Refusal::internal)??;
+        Ok(Reply::ok(
+            json!({"status_code": 200, "message": "", "list": list, "cursor": cursor}),
+        ))
+    }
+
+    /// The result of a ticket.
+    ///
+    /// # Errors
+    /// When the ticket is malformed, unknown or not the caller's.
+    pub async fn history_result(
+        &self,
+        caller: &Caller,
+        parameters: Parameters,
+    ) -> Result<Reply, Refusal> {
+        let ticket = read_ticket(parameters)?;
+        self.result_of(caller, ticket).await
+    }
+
+    /// Asks to stop the job of a ticket and tells its state.
+    ///
+    /// # Errors
+    /// When the ticket is malformed, unknown or not the caller's, or the wish can't be recorded.
+    pub async fn history_cancel(
+        &self,
+        caller: &Caller,
+        parameters: Parameters,
+    ) -> Result<Reply, Refusal> {
+        let ticket = read_ticket(parameters)?;
+        let (jobs, who, wanted) = (self.jobs.clone(), caller.clone(), ticket.clone());
+        let cancelled = blocking::run(move || {
+            visible(&jobs, &who, &wanted)?;
+            jobs.cancel(&wanted, &who.user).map_err(Refusal::from)?;
+            let since = Instant::now();
+            while since.elapsed() < CANCEL_WAIT {
+                match jobs.view(&wanted)?.map(|view| view.state) {
+                    Some(State::Ended(_)) | None => break,
+                    Some(_) => std::thread::sleep(Duration::from_millis(50)),
+                }
+            }
+            Ok::<_, Refusal>(())
+        });
+        cancelled.await.map_err(Refusal::internal)??;
+        self.result_of(caller, ticket).await
+    }
+
+    async fn result_of(&self, caller: &Caller, ticket: Ticket) -> Result<Reply, Refusal> {
+        let (jobs, caller) = (self.jobs.clone(), caller.clone());
+        let body = blocking::run(move || {
+            let view = visible(&jobs, &caller, &ticket)?;
+            answer::of_ticket(&jobs.store().job(&ticket), &view).map_err(Refusal::from)
+        });
+        Ok(Reply::ok(body.await.map_err(Refusal::internal)??))
+    }
+}
+
+fn read_ticket(mut parameters: Parameters) -> Result<Ticket, Refusal> {
+    let ticket = super::text_parameter(&mut parameters, "ticket")?;
+    super::nothing_left(&parameters)?;
+    let ticket = ticket.ok_or_else(|| Refusal::invalid("parameter ticket is missing"))?;
+    Ticket::parse(&ticket).map_err(|error| Refusal::invalid(error.to_string()))
+}
+
+/// The job of a ticket, if the caller may see it; what the caller may not see does not exist.
+fn visible(jobs: &Jobs, caller: &Caller, ticket: &Ticket) -> Result<View, Refusal> {
+    let view = jobs.view(ticket)?;
+    view.filter(|view| super::may(caller, &view.job.names, &view.job.scope))
+        .ok_or_else(|| {
+            Refusal::new(
+                RefusalKind::NotFound,
+                format!("there is no ticket {ticket}"),
+            )
+        })
+}
+
+fn list(
+    jobs: &Jobs,
+    caller: &Caller,
+    filter: &Filter,
+) -> Result<(Vec<Value>, Option<Ticket>), Refusal> {
+    let mut page: Vec<(Value, Ticket)> = Vec::new();
+    let mut before_cursor = filter.cursor.is_some();
+    for entry in jobs.store().entries(&filter.month)? {
+        let entry = entry?;
+        if before_cursor {
+            before_cursor = filter.cursor.as_ref() != Some(&entry.accepted.ticket);
+            continue;
+        }
+        if !filter.wants(&entry)
+            || !super::may(caller, &entry.accepted.names, &entry.accepted.scope)
+        {
+            continue;
+        }
+        let Some(item) = item(jobs, &entry)? else {
+            continue;
+        };
+        if filter
+            .state
+            .as_ref()
+            .is_some_and(|state| item.get("state") != Some(&json!(state)))
+        {
+            continue;
+        }
+        if page.len() == filter.limit {
+            let last = page.last().map(|(_, ticket)| ticket.clone());
+            return Ok((page.into_iter().map(|(item, _)| item).collect(), last));
+        }
+        page.push((item, entry.accepted.ticket));
+    }
+    if before_cursor {
+        let words = "cursor names no ticket of this month; leave it out to begin with the newest";
+        return Err(Refusal::invalid(words));
+    }
+    Ok((page.into_iter().map(|(item, _)| item).collect(), None))
+}
+
+/// One line of the list; `None` for what was never recorded.
+fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
+    let accepted = &entry.accepted;
+    let ended = match &entry.ended {
+        Some(ended) => Some(ended.clone()),
+        None => {
+            let folder = jobs.store().job(&accepted.ticket);
+            if !folder.path().exists() {
+                return Ok(None);
+            }
+            match jobs.state(&folder)? {
+                State::Ended(result) => Some(Ended::from(&result)),
+                state => return Ok(Some(line(entry, Outcome::from(&state), None))),
+            }
+        }
+    };
+    Ok(ended.map(|ended| line(entry, Outcome::from(&ended), Some(&ended))))
+}
+
+fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>) -> Value {
+    let accepted = &entry.accepted;
+    let row = outcome.row();
+    let message = if row.status_code == -99 {
+        answer::NOT_YET
+    } else {
+        ""
+    };
+    json!({
+        "date": accepted.ticket.date(),
+        "command": accepted.names.first(),
+        "ticket": accepted.ticket,
+        "result": {"status_code": row.status_code, "message": message},
+        "state": row.word,
+        "servers": match &accepted.scope {
+            Scope::Global => json!([]),
+            Scope::All => json!(["all"]),
+            Scope::Servers(servers) => json!(servers),
+        },
+        "user": accepted.user,
+        "exit_code": ended.and_then(|ended| ended.exit_code),
+        "started_at": ended.and_then(|ended| ended.started_at.clone()),
+        "ended_at": ended.map(|ended| ended.ended_at.clone()),
+    })
+}

@@ -1,0 +1,348 @@
+//! Keeps what is known of Barman up to date: its catalogue and its servers.
+//!
+//! The last good catalogue is kept on disk and in memory. A Barman that can't be asked, or whose
+//! help can't be understood, changes nothing of it; the caller is told.
+
+mod ask;
+mod servers;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+pub use ask::{AskError, Barman};
+use servers::Signature;
+
+use crate::atomicfile;
+use crate::catalogue::Catalogue;
+use crate::catalogue::help::{self, HelpError};
+use crate::names::{CommandName, ServerName};
+use crate::runner::environment;
+use crate::store::garbage::Garbage;
+use crate::store::{Store, StoreError};
+
+/// Questions that are asked at once while a catalogue is built.
+const AT_ONCE: usize = 4;
+
+/// The shortest time between two rebuilds that callers ask for.
+pub const REBUILD_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why the catalogue or the servers are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// Barman gave no answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Its help can't be understood.
+    #[error("barman's help can't be read: {0}")]
+    Help(#[from] HelpError),
+    /// The catalogue can't be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Barman's program can't be looked at.
+    #[error("{program}: {source}")]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A rebuild ended a moment ago.
+    #[error("the catalogue was rebuilt a moment ago")]
+    TooSoon,
+    /// No catalogue was built yet.
+    #[error("no catalogue was built yet")]
+    NoCatalogue,
+}
+
+/// A program on disk; it differs when the program was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Fingerprint {
+    program: Vec<(PathBuf, u64, u64, i64, i64)>,
+}
+
+impl Fingerprint {
+    /// Looks at the program and, of a script, at its interpreter.
+    fn of(program: &Path) -> Result<Self, RefreshError> {
+        let failed = |source| RefreshError::Program {
+            program: program.to_owned(),
+            source,
+        };
+        let mut files = vec![fs::canonicalize(program).map_err(failed)?];
+        if let Some(interpreter) = files.first().and_then(|file| interpreter(file)) {
+            files.push(fs::canonicalize(&interpreter).unwrap_or(interpreter));
+        }
+        let look = |file: PathBuf| {
+            let found = fs::metadata(&file).map_err(failed)?;
+            Ok((
+                file,
+                found.ino(),
+                found.size(),
+                found.mtime(),
+                found.mtime_nsec(),
+            ))
+        };
+        Ok(Self {
+            program: files
+                .into_iter()
+                .map(look)
+                .collect::<Result<_, RefreshError>>()?,
+        })
+    }
+}
+
+/// The interpreter that a script's first line names.
+fn interpreter(script: &Path) -> Option<PathBuf> {
+    use std::io::Read;
+    let mut start = Vec::new();
+    fs::File::open(script)
+        .ok()?
+        .take(256)
+        .read_to_end(&mut start)
+        .ok()?;
+    let line = start
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    let word = std::str::from_utf8(line)
+        .ok()?
+        .split_ascii_whitespace()
+        .next()?;
+    Some(PathBuf::from(word)).filter(|path| path.is_absolute() && path.exists())
+}
+
+/// The catalogue on disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Saved {
+    fingerprint: Fingerprint,
+    catalogue: Arc<Catalogue>,
+}
+
+/// What is known of one Barman.
+#[derive(Debug)]
+pub struct Refresh {
+    barman: Barman,
+    store: Store,
+    garbage: Garbage,
+    known: RwLock<Option<Saved>>,
+    /// Held while a rebuild goes on; the time is that of the last one that a caller asked for.
+    rebuilding: Mutex<Option<Instant>>,
+    trouble: Mutex<Option<String>>,
+    servers: Mutex<Option<(Signature, Arc<Vec<ServerName>>)>>,
+}
+
+impl Refresh {
+    /// Begins with the catalogue on disk, if there is one that can be read.
+    #[must_use]
+    pub fn new(barman: Barman, store: Store, garbage: Garbage) -> Self {
+        let saved = fs::read(file(&store)).ok();
+        let known = saved.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self {
+            barman,
+            store,
+            garbage,
+            known: RwLock::new(known),
+            rebuilding: Mutex::default(),
+            trouble: Mutex::default(),
+            servers: Mutex::default(),
+        }
+    }
+
+    /// How Barman is called.
+    #[must_use]
+    pub fn barman(&self) -> &Barman {
+        &self.barman
+    }
+
+    /// The last good catalogue; `None` before the first.
+    #[must_use]
+    pub fn catalogue(&self) -> Option<Arc<Catalogue>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map(|saved| Arc::clone(&saved.catalogue))
+    }
+
+    /// Why the catalogue may not fit the Barman that is there; `None` when it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Builds the catalogue when there is none or Barman was replaced since. Blocks.
+    ///
+    /// # Errors
+    /// When Barman can't be asked or understood; the last good catalogue stays.
+    pub fn rebuild_if_changed(&self) -> Result<(), RefreshError> {
+        let _one_at_a_time = self
+            .rebuilding
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let fingerprint = Fingerprint::of(&self.barman.program);
+        if let Ok(fingerprint) = &fingerprint {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            if known
+                .as_ref()
+                .is_some_and(|saved| saved.fingerprint == *fingerprint)
+            {
+                drop(known);
+                self.note_trouble(None);
+                return Ok(());
+            }
+        }
+        self.rebuild_with(fingerprint).map(|_| ())
+    }
+
+    /// Builds the catalogue anew. Blocks.
+    ///
+    /// # Errors
+    /// When Barman can't be asked or understood; the last good catalogue stays. When a rebuild
+    /// that a caller asked for ended less than [`REBUILD_PAUSE`] ago.
+    pub fn rebuild(&self) -> Result<Arc<Catalogue>, RefreshError> {
+        let mut last = self
+            .rebuilding
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < REBUILD_PAUSE) {
+            return Err(RefreshError::TooSoon);
+        }
+        let rebuilt = self.rebuild_with(Fingerprint::of(&self.barman.program));
+        *last = Some(Instant::now());
+        rebuilt
+    }
+
+    fn rebuild_with(
+        &self,
+        fingerprint: Result<Fingerprint, RefreshError>,
+    ) -> Result<Arc<Catalogue>, RefreshError> {
+        let built = fingerprint.and_then(|fingerprint| {
+            let catalogue = Arc::new(self.build()?);
+            Ok(Saved {
+                fingerprint,
+                catalogue,
+            })
+        });
+        let built = built.and_then(|saved| {
+            let bytes = serde_json::to_vec(&saved).map_err(|error| self.unsaved(error.into()))?;
+            atomicfile::replace(&file(&self.store), &bytes, 0o600)
+                .map_err(|error| self.unsaved(error))?;
+            Ok(saved)
+        });
+        match built {
+            Ok(saved) => {
+                tracing::info!(
+                    version = %saved.catalogue.version,
+                    commands = saved.catalogue.commands.len(),
+                    "the catalogue was built from barman's help"
+                );
+                let catalogue = Arc::clone(&saved.catalogue);
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(saved);
+                self.note_trouble(None);
+                Ok(catalogue)
+            }
+            Err(error) => {
+                self.note_trouble(Some(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    fn unsaved(&self, source: io::Error) -> RefreshError {
+        StoreError::Record {
+            path: file(&self.store),
+            source,
+        }
+        .into()
+    }
+
+    fn note_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Asks for every help text and reads them.
+    fn build(&self) -> Result<Catalogue, RefreshError> {
+        let version = self.ask_help(&["--version"])?;
+        let overview = self.ask_help(&["--help"])?;
+        let names: Vec<CommandName> = help::parse_overview(&overview)?
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        let waiting = Mutex::new(names.iter());
+        let texts = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..AT_ONCE)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut texts = Vec::new();
+                        loop {
+                            let next = waiting
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .next();
+                            let Some(name) = next else { return Ok(texts) };
+                            texts.push((name, self.ask_help(&[name.as_str(), "--help"])?));
+                        }
+                    })
+                })
+                .collect();
+            let mut texts = HashMap::new();
+            for worker in workers {
+                let done: Result<Vec<_>, RefreshError> =
+                    worker.join().unwrap_or(Err(RefreshError::NoCatalogue));
+                texts.extend(done?);
+            }
+            Ok::<_, RefreshError>(texts)
+        })?;
+        Ok(help::assemble(&version, &overview, |name| {
+            texts.get(name).map(String::as_str)
+        })?)
+    }
+
+    fn ask_help(&self, arguments: &[&str]) -> Result<String, RefreshError> {
+        let asked = arguments.join(" ");
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        Ok(ask::ask(
+            &self.barman,
+            &self.garbage,
+            environment::for_help(),
+            arguments,
+            &asked,
+        )?)
+    }
+
+    /// The servers that Barman's configuration defines now. Blocks.
+    ///
+    /// # Errors
+    /// When there is no catalogue, or Barman can't read its configuration.
+    pub fn servers(&self) -> Result<Arc<Vec<ServerName>>, RefreshError> {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let signature = Signature::of(&self.barman);
+        if let Some((of, servers)) = &*servers
+            && *of == signature
+        {
+            return Ok(Arc::clone(servers));
+        }
+        let catalogue = self.catalogue().ok_or(RefreshError::NoCatalogue)?;
+        // The name of the command until 2.14 is an alias of today's.
+        let command = ["list-servers", "list-server"]
+            .into_iter()
+            .find(|name| CommandName::parse(name).is_ok_and(|name| catalogue.find(&name).is_some()))
+            .unwrap_or("list-servers");
+        let found = Arc::new(servers::ask_servers(&self.barman, &self.garbage, command)?);
+        // A file that changed while Barman read it is read once more the next time.
+        if Signature::of(&self.barman) == signature {
+            *servers = Some((signature, Arc::clone(&found)));
+        }
+        Ok(found)
+    }
+}
+
+fn file(store: &Store) -> PathBuf {
+    store.config().join("barman.json")
+}

@@ -1,0 +1,11 @@
+//! What the tests stand on: the lab, sites with a server of their own, and the stand-in for Barman.
+
+mod http;
+mod lab;
+mod site;
+mod standin;
+
+pub use http::{Answer, raw};
+pub use lab::Lab;
+pub use site::{Barman, Server, Site, User};
+pub use standin::StandIn;

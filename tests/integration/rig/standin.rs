@@ -1,0 +1,95 @@
+//! The scripted stand-in for Barman: what it shall do, and what it saw.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::Lab;
+
+/// A stand-in in a folder of its own.
+pub struct StandIn {
+    folder: PathBuf,
+}
+
+impl StandIn {
+    /// A stand-in that answers every command with nothing and exit code 0.
+    pub fn new() -> Self {
+        let lab = Lab::get();
+        let folder = lab.folder("stand-in");
+        let program = folder.join("barman");
+        fs::copy(lab.fact("STAND_IN"), &program).unwrap();
+        lab.own(&program);
+        symlink(lab.fact("HELP_DIR"), folder.join("help")).unwrap();
+        let stand_in = Self { folder };
+        stand_in.control(&serde_json::json!({}));
+        stand_in
+    }
+
+    /// The program.
+    pub fn program(&self) -> PathBuf {
+        self.folder.join("barman")
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Says what it shall do from now on; `tests/lab/stand-in` lists the words.
+    pub fn control(&self, control: &Value) {
+        Lab::get().write(
+            &self.folder.join("control.json"),
+            &control.to_string(),
+            0o644,
+        );
+    }
+
+    /// Every line it has logged: starts, signals, ends.
+    pub fn log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.join("starts.jsonl")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The starts of real commands, `list-servers` for the server names left out.
+    pub fn starts(&self) -> Vec<Value> {
+        let mut log = self.log();
+        log.retain(|line| line.get("start").is_some() && !self.asks_for_servers(line));
+        log
+    }
+
+    fn asks_for_servers(&self, line: &Value) -> bool {
+        let argv = line["argv"].as_array().unwrap();
+        argv.len() > 1
+            && argv[argv.len() - 3..]
+                .iter()
+                .map(|word| word.as_str().unwrap())
+                .eq(["-f", "json", "list-servers"])
+    }
+
+    /// The arguments of the starts, those before the command left out.
+    pub fn commands(&self) -> Vec<Vec<String>> {
+        let words = |start: &Value| -> Vec<String> {
+            let argv = start["argv"].as_array().unwrap();
+            argv.iter()
+                .map(|word| word.as_str().unwrap().to_owned())
+                .collect()
+        };
+        let starts = self.starts();
+        starts
+            .iter()
+            .map(|start| {
+                let mut words = words(start);
+                // The program, `-c FILE` and `-f json` come first.
+                words.remove(0);
+                while words.first().is_some_and(|word| word.starts_with('-')) {
+                    words.drain(..2);
+                }
+                words
+            })
+            .collect()
+    }
+}
