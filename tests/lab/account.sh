@@ -1,0 +1,130 @@
+# shellcheck shell=bash
+# The account that everything in the lab runs as, and the processes that belong to it.
+
+set_account() {
+    step="the account"
+    LAB_HOME=$dir/home
+    if [[ $(id -u) == 0 ]]; then
+        LAB_USER=''
+        make_account
+        say "account $LAB_USER"
+    else
+        LAB_USER=$(id -un)
+    fi
+    LAB_UID=$(id -u "$LAB_USER")
+    LAB_GID=$(id -g "$LAB_USER")
+    LAB_DIR=$dir
+    LAB_RUN=$dir/as-lab
+    {
+        echo '#!/bin/sh'
+        echo "# Runs a command as $LAB_USER with a clean environment; \`env NAME=VALUE COMMAND\` adds to it."
+        echo "cd '$LAB_HOME' || exit 126"
+        echo 'umask 022'
+        if [[ $(id -u) == 0 ]]; then
+            echo "[ \"\$(/usr/bin/id -u)\" = $LAB_UID ] || exec /usr/bin/setpriv --reuid=$LAB_UID --regid=$LAB_GID --init-groups \"\$0\" \"\$@\""
+        fi
+        echo "exec /usr/bin/env -i HOME='$LAB_HOME' USER='$LAB_USER' LOGNAME='$LAB_USER' SHELL=/bin/bash LANG=C.UTF-8 \\"
+        echo "    PATH=/usr/local/bin:/usr/bin:/bin \"\$@\""
+    } >"$LAB_RUN"
+    chmod 0755 "$LAB_RUN"
+    # Checked early: the folders above may be closed to the account.
+    if [[ $(id -u) == 0 ]]; then
+        setpriv --reuid="$LAB_UID" --regid="$LAB_GID" --init-groups test -x "$LAB_RUN" \
+            || die "the account $LAB_USER can't reach $dir; take a folder that all may enter, such as $(default_dir)"
+    fi
+}
+
+# Takes barmanlab, or the next free name when another lab on this machine has that one.
+make_account() {
+    local number name home
+    for number in '' 2 3 4 5 6 7 8 9; do
+        name=barmanlab$number
+        if ! getent passwd "$name" >/dev/null; then
+            # '*' instead of a password: no login by password, yet not locked, which sshd would refuse.
+            quietly "the account" useradd --system --user-group --no-create-home --home-dir "$LAB_HOME" --shell /bin/bash \
+                --comment "barmanapi lab" --password '*' "$name"
+            LAB_USER=$name
+            return
+        fi
+        home=$(getent passwd "$name" | cut -d: -f6)
+        if [[ $home == "$LAB_HOME" ]]; then
+            LAB_USER=$name
+            return
+        fi
+        # One that was left over when its folder was removed by hand.
+        if [[ ! -e $home && $(getent passwd "$name" | cut -d: -f5) == "barmanapi lab" ]] \
+            && usermod --home "$LAB_HOME" "$name" 2>/dev/null; then
+            LAB_USER=$name
+            return
+        fi
+    done
+    die "nine labs run on this machine already; take one down with '$0 down DIR'"
+}
+
+remove_account() {
+    [[ $(id -u) == 0 && -n ${LAB_USER:-} ]] || return 0
+    local entry
+    entry=$(getent passwd "$LAB_USER") || return 0
+    [[ $(cut -d: -f5,6 <<<"$entry") == "barmanapi lab:$dir/home" ]] || return 0
+    userdel "$LAB_USER" 2>/dev/null || say "the account $LAB_USER could not be removed"
+}
+
+as_lab() { "$dir/as-lab" "$@" 9<&-; }
+
+mkdir_of_account() {
+    local name
+    for name in "$@"; do
+        mkdir "$dir/$name"
+        chmod 0750 "$dir/$name"
+        [[ $(id -u) != 0 ]] || chown "$LAB_UID:$LAB_GID" "$dir/$name"
+    done
+}
+
+# Ends what still runs out of this folder: with an account of its own everything of that account, otherwise the processes whose
+# program, script or data are in it.
+stop_the_rest() {
+    [[ -n ${LAB_UID:-} ]] || return 0
+    local round left
+    for round in TERM TERM KILL KILL; do
+        left=$(processes_left)
+        [[ -n $left ]] || return 0
+        # shellcheck disable=SC2086
+        kill -"$round" $left 2>/dev/null || true
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            [[ -n $(processes_left) ]] || return 0
+            sleep 0.1
+        done
+    done
+    say "these processes of the lab could not be ended: $(processes_left | tr '\n' ' ')"
+}
+
+processes_left() {
+    local entry pid exe word words parents=" " above=$$
+    while ((above > 1)); do
+        parents+="$above "
+        above=$(sed 's/.*) . //' "/proc/$above/stat" 2>/dev/null | cut -d' ' -f1)
+        [[ -n $above ]] || break
+    done
+    for entry in /proc/[0-9]*; do
+        pid=${entry#/proc/}
+        [[ $parents != *" $pid "* && $(stat -c %u "$entry" 2>/dev/null) == "$LAB_UID" ]] || continue
+        [[ $(sed 's/.*) \(.\).*/\1/' "$entry/stat" 2>/dev/null) != Z ]] || continue
+        if [[ $(id -u) == 0 && $LAB_UID != 0 ]]; then
+            echo "$pid"
+            continue
+        fi
+        exe=$(readlink "$entry/exe" 2>/dev/null) || continue
+        mapfile -d '' -t words <"$entry/cmdline" 2>/dev/null || continue
+        case $exe in
+            "$dir"/*) echo "$pid" ;;
+            */postgres | */pg_* | */rsync | */sshd)
+                for word in "${words[@]}"; do
+                    [[ $word != *"$dir"/* ]] || { echo "$pid"; break; }
+                done ;;
+            */python3*)
+                for word in "${words[@]:0:3}"; do
+                    [[ $word != "$dir"/* ]] || { echo "$pid"; break; }
+                done ;;
+        esac
+    done
+}
