@@ -61,12 +61,22 @@ make_account() {
     die "nine labs run on this machine already; take one down with '$0 down DIR'"
 }
 
+# The account of the lab in $dir, also of one that was never finished.
+know_account() {
+    [[ -z ${LAB_UID:-} ]] || return 0
+    if [[ $(id -u) == 0 ]]; then
+        IFS=: read -r LAB_USER _ LAB_UID _ < <(getent passwd | grep ":barmanapi lab:$dir/home:") || true
+    else
+        LAB_USER=$(id -un) LAB_UID=$(id -u)
+    fi
+}
+
+# Only an account that was made for this lab.
 remove_account() {
-    [[ $(id -u) == 0 && -n ${LAB_USER:-} ]] || return 0
-    local entry
-    entry=$(getent passwd "$LAB_USER") || return 0
-    [[ $(cut -d: -f5,6 <<<"$entry") == "barmanapi lab:$dir/home" ]] || return 0
-    userdel "$LAB_USER" 2>/dev/null || say "the account $LAB_USER could not be removed"
+    [[ $(id -u) == 0 ]] || return 0
+    local name
+    name=$(getent passwd | grep ":barmanapi lab:$dir/home:" | cut -d: -f1) || return 0
+    userdel "$name" >/dev/null 2>&1 || say "the account $name could not be removed"
 }
 
 as_lab() { "$dir/as-lab" "$@" 9<&-; }

@@ -16,7 +16,9 @@ import re, sys
 from importlib.metadata import requires
 for need in requires("barman") or []:
     if "extra ==" not in need:
-        print(re.sub(r"^psycopg2(?![\w-])", "psycopg2-binary", need.replace("(", "").replace(")", "")))
+        need = re.sub(r"^psycopg2(?![\w-])", "psycopg2-binary", need.replace("(", "").replace(")", ""))
+        # Barman up to 2.15 names no upper bound and breaks with a later argh.
+        print("argh<0.28" if need.startswith("argh") else need)
 if sys.version_info >= (3, 12):
     # Barman up to 3.18 imports distutils, which Python no longer has.
     print("setuptools<81")

@@ -168,7 +168,8 @@ refresh_stand_in() {
 
 # Stops what belongs to the lab in $dir, in the order in which it hurts least, and what is left with force.
 stop_all() {
-    [[ -r $dir/lab.env ]] && load_env
+    [[ ! -r $dir/lab.env ]] || load_env
+    know_account
     stop_postgres
     stop_sshd
     stop_the_rest

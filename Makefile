@@ -1,0 +1,33 @@
+# Every target is a script of tests/lab: each of them says at its head what it does and needs.
+.PHONY: help demo demo-stop transcript test bench lint clean
+
+help:
+	@echo 'make demo        start a PostgreSQL, a Barman and barmanapi, and show a backup over HTTP'
+	@echo 'make demo-stop   stop what make demo started and remove it'
+	@echo 'make transcript  run the demo and write what it showed into README.md'
+	@echo 'make test        every test, on a real Barman that is brought up and taken down (KEEP_LAB=1: left up)'
+	@echo 'make bench       the measurements'
+	@echo 'make lint        format, lints, dependencies'
+	@echo 'make clean       remove what was built'
+
+demo:
+	@tests/lab/demo.sh
+
+demo-stop:
+	@tests/lab/demo.sh --stop
+
+transcript:
+	@tests/lab/demo.sh --transcript README.md
+
+test:
+	@tests/lab/test.sh
+
+bench:
+	@test -x tests/lab/bench.sh || { echo 'failed: tests/lab/bench.sh is missing' >&2; exit 1; }
+	@tests/lab/bench.sh
+
+lint:
+	@tests/lab/lint.sh
+
+clean:
+	rm -rf target

@@ -1,0 +1,48 @@
+#!/bin/bash
+# Brings the lab up, runs every test against it, prints how many there were, and takes the lab down again.
+#
+#   KEEP_LAB=1       leaves the lab up
+#   LAB_BARMAN=3.9.0 another Barman than the newest
+#   LAB_DIR=DIR      another folder
+#
+# The tests find the lab through LAB_ENV, the path of its lab.env. A test that is skipped counts as a failure.
+set -euo pipefail
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+cd "$tree"
+# shellcheck source=rust.sh
+. tests/lab/rust.sh
+need_rust
+export CARGO_TERM_COLOR=never
+
+dir=${LAB_DIR:-$("$lab" default-dir test)}
+unset LAB_DIR
+output=$(mktemp)
+leave() {
+    local code=$?
+    rm -f "$output"
+    if [[ ${KEEP_LAB:-} ]]; then
+        echo "the lab stays up: $dir"
+    elif [[ -f $dir/.barmanapi-lab ]]; then
+        "$lab" down "$dir" || code=1
+    fi
+    exit "$code"
+}
+trap leave EXIT
+trap 'exit 130' INT TERM HUP
+
+cargo build --locked
+"$lab" up "$dir" ${LAB_BARMAN:+--barman "$LAB_BARMAN"}
+"$lab" install-binary "$dir" "$(target_dir)/debug/barmanapi"
+outcome=0
+LAB_ENV=$dir/lab.env cargo test --locked --no-fail-fast 2>&1 | tee "$output" || outcome=$?
+
+# Every "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out" counts.
+read -r passed failed ignored filtered < <(sed -n 's/^test result: .*\. \(.*\)/\1/p' "$output" | awk -F'[; ]+' '
+    { for (i = 2; i <= NF; i++) sum[$i] += $(i - 1) }
+    END { print sum["passed"] + 0, sum["failed"] + 0, sum["ignored"] + 0, sum["filtered"] + 0 }')
+echo
+echo "tests: $passed passed, $failed failed, $((ignored + filtered)) skipped"
+((outcome == 0)) || missing "cargo test ended with exit code $outcome"
+((failed == 0)) || missing "$failed tests failed"
+((ignored + filtered == 0)) || missing "$((ignored + filtered)) tests were skipped"
+((passed > 0)) || missing "no test ran"
