@@ -91,7 +91,7 @@ write_env() {
     local file=$dir/lab.env.new name
     {
         echo "# The lab in $dir. Every value is in single quotes and holds none."
-        for name in LAB_DIR LAB_USER LAB_UID LAB_GID LAB_HOME LAB_RUN BIN_DIR STAND_IN HELP_DIR RESTORE_DIR \
+        for name in LAB_DIR LAB_USER LAB_UID LAB_GID LAB_HOME LAB_RUN BIN_DIR STAND_IN HELP_DIR RESTORE_DIR WORK_DIR \
             PYTHON BARMAN BARMAN_PYTHON BARMAN_VERSION BARMAN_CONF BARMAN_HOME OTHER_PASSWORD OTHER_STREAMING_PASSWORD \
             PG_BIN PG_VERSION PG_DATA PGHOST PGPORT PGUSER PGDATABASE LAB_TABLE LAB_ROWS SSH_HOST SSH_PORT SSH_KEY SSH_KNOWN_HOSTS; do
             printf "%s='%s'\n" "$name" "${!name}"
@@ -141,8 +141,8 @@ up() {
     say "packages"
     install_packages
     set_account
-    mkdir_of_account home restore run etc
-    RESTORE_DIR=$dir/restore BIN_DIR=$dir/bin
+    mkdir_of_account home restore run etc work
+    RESTORE_DIR=$dir/restore WORK_DIR=$dir/work BIN_DIR=$dir/bin
     build_postgres
     build_sshd
     build_barman
