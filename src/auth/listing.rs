@@ -1,17 +1,71 @@
-//! What a users file says.
+//! What a users file says, and what can be wrong with it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::password::Stored;
-use crate::inifile::{Document, IniError};
+use crate::inifile::{Document, EditError, IniError};
 use crate::names::UserName;
 use crate::policy::{Rights, Rule};
 
 /// The section whose values all others inherit, as in Python's parser.
 const DEFAULT: &str = "DEFAULT";
+
+/// What went wrong with the users file or with a change to it.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// The file can't be read, locked or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not ini text; it must be mended by hand.
+    #[error("{}, {source}; mend it by hand", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: IniError,
+    },
+    /// There is no such user.
+    #[error("user {0:?} does not exist")]
+    Unknown(String),
+    /// The name is taken.
+    #[error("user {0:?} exists already")]
+    Exists(String),
+    /// The name means something else in this file.
+    #[error("{0:?} can't be a user: its section hands its values down to all others")]
+    Reserved(String),
+    /// Nobody with all rights would be left.
+    #[error("{0:?} is the last user with full access")]
+    LastFull(String),
+    /// The user's section would not be read.
+    #[error("user {name:?}: {fault}")]
+    Faulty {
+        /// The user.
+        name: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The file can't be edited as asked.
+    #[error("{}: {source}", .path.display())]
+    Edit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: EditError,
+    },
+}
 
 /// A user as the file has it.
 #[derive(Debug, Clone)]
@@ -38,14 +92,19 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Whether a section of this name stands in the file, usable or not.
-    #[must_use]
-    pub fn knows(&self, name: &UserName) -> bool {
-        let faulty = self
-            .faults
-            .iter()
-            .any(|(section, _)| section == name.as_str());
-        faulty || self.users.contains_key(name.as_str())
+    /// A user who must be there.
+    pub(super) fn require(&self, name: &UserName) -> Result<Arc<User>, UsersError> {
+        if let Some(user) = self.users.get(name.as_str()) {
+            return Ok(Arc::clone(user));
+        }
+        let own = |(section, _): &&(String, String)| section == name.as_str();
+        Err(match self.faults.iter().find(own) {
+            Some((_, fault)) => UsersError::Faulty {
+                name: name.to_string(),
+                fault: fault.clone(),
+            },
+            None => UsersError::Unknown(name.to_string()),
+        })
     }
 
     pub(super) fn broken(error: IniError) -> Self {

@@ -3,6 +3,7 @@
 //! What a caller may do stands in the rights that come with it; deciding is `policy`'s part.
 
 mod clock;
+mod filestate;
 mod hasher;
 mod listing;
 pub mod password;
@@ -21,10 +22,10 @@ use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
 pub use clock::{Clock, SystemClock};
-pub use listing::{Listing, User};
+pub use listing::{Listing, User, UsersError};
 pub use secret::{Secret, SecretError};
 pub use token::{Algorithm, IssuedToken, Tokens};
-pub use users::{Change, Users, UsersError};
+pub use users::{Change, Users};
 
 use crate::names::UserName;
 use crate::policy::{Rights, Rule};
@@ -90,7 +91,7 @@ pub enum AuthError {
     /// A password that can't be one.
     #[error(transparent)]
     Password(HashError),
-    /// A change that is refused: the name, or the last user with full access.
+    /// A change that is refused: for its name or its rules, or to keep a user with full access.
     #[error(transparent)]
     Refused(UsersError),
     /// The users file can't be used, or the machine has no memory or threads left.
@@ -104,6 +105,7 @@ impl From<UsersError> for AuthError {
             UsersError::Unknown(_)
             | UsersError::Exists(_)
             | UsersError::Reserved(_)
+            | UsersError::Faulty { .. }
             | UsersError::LastFull(_) => Self::Refused(error),
             UsersError::Io { .. } | UsersError::Unreadable { .. } | UsersError::Edit { .. } => {
                 Self::Storage(io::Error::other(error))
@@ -360,14 +362,13 @@ impl Auth {
 /// A token for a user without a password: for the operator on the host.
 ///
 /// # Errors
-/// When there is no such user or the file can't be read.
+/// When there is no such user, or the file or the user's section can't be read.
 pub fn token_for(
     users: &Users,
     tokens: &Tokens,
     name: &UserName,
 ) -> Result<IssuedToken, AuthError> {
-    let user = users.find(name)?;
-    let user = user.ok_or_else(|| UsersError::Unknown(name.to_string()))?;
+    let user = users.require(name)?;
     issue(tokens, &user, SystemClock::default().unix())
 }
 

@@ -14,56 +14,13 @@ use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::listing::{Listing, User, read};
+use super::filestate::FileState;
+use super::listing::{Listing, User, UsersError, read};
 use super::secret::{give_to_owner_of_directory, random_text};
 use crate::atomicfile::{self, Lock};
-use crate::inifile::{Document, EditError, IniError};
+use crate::inifile::{Document, EditError};
 use crate::names::UserName;
 use crate::policy::Rule;
-
-/// What went wrong with the users file or with a change to it.
-#[derive(Debug, thiserror::Error)]
-pub enum UsersError {
-    /// The file can't be read, locked or written.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's word.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is not ini text; it must be mended by hand.
-    #[error("{}, {source}; mend it by hand", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: IniError,
-    },
-    /// There is no such user.
-    #[error("user {0:?} does not exist")]
-    Unknown(String),
-    /// The name is taken.
-    #[error("user {0:?} exists already")]
-    Exists(String),
-    /// The name means something else in this file.
-    #[error("{0:?} can't be a user: its section hands its values down to all others")]
-    Reserved(String),
-    /// Nobody with all rights would be left.
-    #[error("{0:?} is the last user with full access")]
-    LastFull(String),
-    /// The file can't be edited as asked.
-    #[error("{}: {source}", .path.display())]
-    Edit {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: EditError,
-    },
-}
 
 /// A change to a user; what is `None` stays.
 #[derive(Debug, Clone, Default)]
@@ -86,42 +43,10 @@ pub struct Users {
 /// What was read, and from which file.
 #[derive(Debug)]
 struct Known {
-    identity: Identity,
-    /// Whether a later change is sure to show in the identity.
+    state: FileState,
+    /// Whether a later change is sure to show in the state.
     settled: bool,
     listing: Arc<Listing>,
-}
-
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    fn of(meta: &fs::Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        }
-    }
-
-    /// Whether the last change is long enough ago that the next one gets another time stamp:
-    /// file systems stamp with the clock of the kernel's ticks, up to 10 ms, or in whole seconds.
-    fn is_settled(&self) -> bool {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_nanos();
-        let (seconds, nanos) = self.changed;
-        let changed = u128::try_from(i128::from(seconds) * 1_000_000_000 + i128::from(nanos));
-        changed.is_ok_and(|changed| changed + 2_000_000_000 < now)
-    }
 }
 
 impl Users {
@@ -148,25 +73,38 @@ impl Users {
         Ok(self.listing()?.users.get(name.as_str()).cloned())
     }
 
+    /// A user who must be there and readable, for what an operator asks.
+    ///
+    /// # Errors
+    /// When the file or the user's section can't be read, or there is no such user.
+    pub fn require(&self, name: &UserName) -> Result<Arc<User>, UsersError> {
+        let listing = self.listing()?;
+        if let Some(source) = listing.broken {
+            let path = self.path.clone();
+            return Err(UsersError::Unreadable { path, source });
+        }
+        listing.require(name)
+    }
+
     /// All users, as the file has them now.
     ///
     /// # Errors
     /// When the file is there and can't be read at all.
     pub fn listing(&self) -> Result<Arc<Listing>, UsersError> {
-        let identity = match fs::metadata(&self.path) {
-            Ok(meta) => Identity::of(&meta),
+        let state = match fs::metadata(&self.path) {
+            Ok(meta) => FileState::of(&meta),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
             Err(error) => return Err(self.io(error)),
         };
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.as_ref()
-            && known.identity == identity
+            && known.state == state
             && known.settled
         {
             return Ok(Arc::clone(&known.listing));
         }
         drop(known);
-        self.reread(identity)
+        self.reread(state)
     }
 
     /// Adds a user.
@@ -193,6 +131,7 @@ impl Users {
             self.set(document, name, "password", password)?;
             self.set(document, name, "access", &list(access))?;
             self.set(document, name, "deny", &list(deny))?;
+            read(document).require(name)?;
             self.renew(document, name)
         })
     }
@@ -213,6 +152,9 @@ impl Users {
             }
             if let Some(deny) = &change.deny {
                 self.set(document, name, "deny", &list(deny))?;
+            }
+            if change.access.is_some() || change.deny.is_some() {
+                read(document).require(name)?;
             }
             self.renew(document, name)
         })
@@ -259,7 +201,7 @@ impl Users {
     }
 
     /// Reads the file into memory and says what is wrong with it, once for each state of it.
-    fn reread(&self, seen: Identity) -> Result<Arc<Listing>, UsersError> {
+    fn reread(&self, seen: FileState) -> Result<Arc<Listing>, UsersError> {
         // Whether it was settled is asked before it is read.
         let settled = seen.is_settled();
         let bytes = match fs::read(&self.path) {
@@ -279,7 +221,7 @@ impl Users {
             self.report(&listing);
         }
         *known = Some(Known {
-            identity: seen,
+            state: seen,
             settled,
             listing: Arc::clone(&listing),
         });
@@ -389,10 +331,18 @@ fn share(lock: &Lock, path: &Path) -> io::Result<()> {
     fchown(lock.file(), Some(owner.uid()), Some(owner.gid()))
 }
 
-/// Rules as barmanapi writes them: `['barman/list-*','config']`.
+/// Rules as barmanapi writes them, `['barman/list-*','config']`; as JSON when the name of a
+/// server has a quote, a backslash or a comma.
 fn list(rules: &[Rule]) -> String {
-    let rules: Vec<String> = rules.iter().map(|rule| format!("'{rule}'")).collect();
-    format!("[{}]", rules.join(","))
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    if rules
+        .iter()
+        .any(|rule| rule.contains(['\'', '"', '\\', ',']))
+    {
+        return serde_json::Value::from(rules).to_string();
+    }
+    let quoted: Vec<String> = rules.iter().map(|rule| format!("'{rule}'")).collect();
+    format!("[{}]", quoted.join(","))
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ impl Session<'_> {
                 let access =
                     access_rules(rights.full, rights.access.as_deref())?.unwrap_or_default();
                 let deny = rules("--deny", rights.deny.as_deref())?.unwrap_or_default();
-                if users.find(name)?.is_some() {
+                if self.knows(name)? {
                     bail!(UsersError::Exists(name.to_string()));
                 }
                 let hash = self.hash(name, password)?;
@@ -202,7 +202,7 @@ impl Session<'_> {
                 )?;
             }
             UserCommand::Passwd { name, password } => {
-                if !users.listing()?.knows(name) {
+                if !self.knows(name)? {
                     bail!(UsersError::Unknown(name.to_string()));
                 }
                 let hash = self.hash(name, password)?;
@@ -255,6 +255,15 @@ impl Session<'_> {
             writeln!(self.notes, "{name:?} can't log in: {fault}")?;
         }
         Ok(())
+    }
+
+    /// Whether a user stands in the file, usable or not: asked before the password is.
+    fn knows(&self, name: &UserName) -> Result<bool, UsersError> {
+        match self.context.users.require(name) {
+            Ok(_) | Err(UsersError::Faulty { .. }) => Ok(true),
+            Err(UsersError::Unknown(_)) => Ok(false),
+            Err(other) => Err(other),
+        }
     }
 
     /// Asks for the new password, or reads it, and hashes it.

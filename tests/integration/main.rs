@@ -1,5 +1,18 @@
 //! The contract, held through the real binary against the lab: a real PostgreSQL, a real Barman and
 //! a real sshd; a scripted stand-in for Barman where the real one can't be made to misbehave.
 
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::missing_panics_doc,
+    reason = "a test that can't go on fails, and says so"
+)]
+
 mod layers;
 mod rig;

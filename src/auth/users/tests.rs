@@ -58,10 +58,10 @@ fn barmanapis_own_file_is_read() {
     let op = file.find("op").unwrap();
     assert!(matches!(op.password, Stored::Md5(_)));
     assert_eq!(
-        texts(&op.rights.access()),
+        texts(op.rights.access()),
         ["barman/list-servers", "auth/user"]
     );
-    assert_eq!(texts(&op.rights.deny()), ["barman/delete"]);
+    assert_eq!(texts(op.rights.deny()), ["barman/delete"]);
     assert!(file.find("nobody").is_none());
     assert!(file.find("Memin").is_none());
     let listing = file.users.listing().unwrap();
@@ -82,7 +82,7 @@ fn without_a_file_there_are_no_users_and_the_first_one_makes_it() {
     let start = "[op]\npassword = hash\naccess = ['barman']\ndeny = []\nstamp = ";
     assert!(text.starts_with(start), "{text}");
     assert_eq!(
-        texts(&users.find(&name("op")).unwrap().unwrap().rights.access()),
+        texts(users.find(&name("op")).unwrap().unwrap().rights.access()),
         ["barman"]
     );
 }
@@ -111,7 +111,7 @@ fn an_edit_by_hand_counts_at_once() {
         let rule = format!("barman/r{round}");
         fs::write(file.users.path(), OLD.replace("barman/list-servers", &rule)).unwrap();
         let op = file.find("op").unwrap();
-        assert_eq!(texts(&op.rights.access()), [rule.as_str(), "auth/user"]);
+        assert_eq!(texts(op.rights.access()), [rule.as_str(), "auth/user"]);
     }
     fs::remove_file(file.users.path()).unwrap();
     assert!(file.find("op").is_none());
@@ -132,12 +132,12 @@ fn a_file_that_was_replaced_by_an_older_one_is_read_anew() {
             .unwrap();
     }
     assert_eq!(
-        texts(&file.find("op").unwrap().rights.access())[1],
+        texts(file.find("op").unwrap().rights.access())[1],
         "auth/user"
     );
     fs::rename(&other, file.users.path()).unwrap();
     assert_eq!(
-        texts(&file.find("op").unwrap().rights.access())[1],
+        texts(file.find("op").unwrap().rights.access())[1],
         "auth/none"
     );
 }
@@ -241,7 +241,7 @@ fn a_hash_that_costs_too_much_is_told() {
 fn a_default_section_is_inherited_and_is_no_user() {
     let file = file("[DEFAULT]\ndeny = ['barman/delete']\n[op]\naccess = []\n");
     assert_eq!(
-        texts(&file.find("op").unwrap().rights.deny()),
+        texts(file.find("op").unwrap().rights.deny()),
         ["barman/delete"]
     );
     assert!(file.find("DEFAULT").is_none());
@@ -320,4 +320,51 @@ fn changes_made_at_the_same_time_are_all_kept() {
         }
     });
     assert_eq!(file.users.listing().unwrap().users.len(), 10);
+}
+
+#[test]
+fn rules_read_back_whatever_stands_in_a_servers_name() {
+    let file = file(OLD);
+    for rule in [
+        "barman@it's",
+        "barman@back\\slash",
+        "barman@a, b",
+        "barman@\"q\"",
+        "barman@é",
+    ] {
+        let change = Change {
+            access: Some(vec![
+                Rule::parse(rule).unwrap(),
+                Rule::parse("config").unwrap(),
+            ]),
+            ..Change::default()
+        };
+        file.users.change(&name("op"), &change, false).unwrap();
+        assert_eq!(
+            texts(file.find("op").unwrap().rights.access()),
+            [rule, "config"]
+        );
+    }
+}
+
+#[test]
+fn a_change_that_leaves_the_section_unreadable_is_refused() {
+    let text = OLD.replace(
+        "access=['barman/list-servers','auth/user']",
+        "access=['BAR MAN']",
+    );
+    let file = file(&text);
+    let deny = Change {
+        deny: Some(rules("config")),
+        ..Change::default()
+    };
+    let refused = file.users.change(&name("op"), &deny, false).unwrap_err();
+    assert!(refused.to_string().contains("`access`"), "{refused}");
+    assert_eq!(file.text(), text);
+    let both = Change {
+        access: Some(rules("barman")),
+        ..deny
+    };
+    file.users.change(&name("op"), &both, false).unwrap();
+    assert!(file.find("op").is_some());
 }

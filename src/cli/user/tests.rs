@@ -242,3 +242,18 @@ fn a_user_whose_section_is_wrong_can_be_mended_here() {
     run(&context, &["passwd", "op", "--password-stdin"], "new\n").unwrap();
     assert!(run(&context, &["list"], "").unwrap().1.is_empty());
 }
+
+#[test]
+fn a_file_that_is_not_ini_is_named_with_its_line_by_every_command() {
+    let (_dir, context) = context("junk\n");
+    for line in [
+        &["add", "op", "--full"][..],
+        &["change", "op", "--full"],
+        &["passwd", "op"],
+        &["remove", "op"],
+        &["list"],
+    ] {
+        let error = run(&context, line, "").unwrap_err();
+        assert!(error.contains("client.conf, line 1"), "{error}");
+    }
+}
