@@ -101,6 +101,14 @@ name!(
     }
 );
 
+impl CommandName {
+    /// The path that rules name the command by, for example `barman/backup`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("barman/{}", self.0)
+    }
+}
+
 name!(
     /// A server of Barman's configuration: 1 to 255 bytes without control or line-separating
     /// characters, without surrounding white space and not starting with `-`.

@@ -273,9 +273,8 @@ impl Dispatch {
             let built = blocking::run(move || argv::build(&command, &traits, &pairs, &places));
             built.await.map_err(Refusal::internal)??
         };
-        let path = format!("barman/{}", command.name);
         if !may(caller, &names, &invocation.scope) {
-            return Err(Refusal::forbidden(&path));
+            return Err(Refusal::forbidden(&command.name.path()));
         }
         if let Some(reason) = &invocation.requires_full
             && !caller.rights.is_full()
@@ -336,7 +335,7 @@ impl Dispatch {
             None => vec![name.clone()],
         };
         if !caller.rights.may_ever(&paths(&names)) {
-            return Err(Refusal::forbidden(&format!("barman/{name}")));
+            return Err(Refusal::forbidden(&name.path()));
         }
         let command = found.ok_or_else(|| {
             let words = format!("barman {} has no command {name}", catalogue.version);
@@ -450,6 +449,7 @@ impl Dispatch {
             request_id: context.request_id.clone(),
             time_limit,
             exclusive: admitted.invocation.exclusive,
+            requires_full: admitted.invocation.requires_full.is_some(),
         };
         let submitted = self.jobs.submit(new).await;
         if let Ok(Submitted { ticket, .. })
@@ -510,7 +510,7 @@ fn may(caller: &Caller, names: &[CommandName], scope: &Scope) -> bool {
 
 /// The paths that rules name a command by.
 fn paths(names: &[CommandName]) -> Vec<String> {
-    names.iter().map(|name| format!("barman/{name}")).collect()
+    names.iter().map(CommandName::path).collect()
 }
 
 fn servers_of(scope: &Scope) -> Vec<String> {

@@ -40,6 +40,8 @@ pub struct NewJob {
     pub time_limit: Option<Duration>,
     /// Whether the same job must not run a second time beside it.
     pub exclusive: bool,
+    /// Whether only a user with full access may have it run.
+    pub requires_full: bool,
 }
 
 /// Why a job did not start.
@@ -133,6 +135,7 @@ impl Jobs {
             output_limit: self.limits.output_limit,
             max_jobs: self.limits.max_jobs,
             exclusive: new.exclusive,
+            requires_full: new.requires_full,
             users: self.limits.users.clone(),
         })
     }

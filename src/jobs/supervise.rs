@@ -16,9 +16,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::atomicfile::Lock;
+use crate::auth::Users;
 use crate::clock;
-use crate::names::Ticket;
+use crate::names::{CommandName, Ticket};
 use crate::output::Kept;
+use crate::redact;
 use crate::runner::capture::Follower;
 use crate::runner::local::Run;
 use crate::runner::{Ending, Plan, StartError, Stop, environment};
@@ -81,14 +83,47 @@ fn supervise(root: &Path, ticket: &Ticket) -> io::Result<()> {
         return Ok(());
     };
     let result = match wait_for_slot(&store, &folder, job.max_jobs)? {
-        Some(_slot) => run_job(&folder, &job),
+        Some(_slot) => match permission(&job) {
+            Ok(()) => run_job(&folder, &job),
+            Err(words) => no_longer_permitted(words),
+        },
         None => cancelled(&folder, nothing_ran()),
     };
+    mask_record(&folder, &job);
     while store.close(&folder, &result).is_err() {
         // The store is full or can't be written: the end is kept here until it can.
         std::thread::sleep(RETRY);
     }
     Ok(())
+}
+
+/// Looks the right up again: it may have been taken away while the job waited.
+fn permission(job: &Job) -> Result<(), String> {
+    let user = Users::open(job.users.clone()).find(&job.user);
+    let user = user.map_err(|error| format!("the right can't be looked up: {error}"))?;
+    let paths: Vec<_> = job.names.iter().map(CommandName::path).collect();
+    let permitted = user.is_some_and(|user| {
+        user.rights.allows(&paths, &job.scope) && (!job.requires_full || user.rights.is_full())
+    });
+    if permitted {
+        Ok(())
+    } else {
+        Err("no longer permitted".to_owned())
+    }
+}
+
+/// Takes secrets out of the record, which stays for months.
+fn mask_record(folder: &JobFolder, job: &Job) {
+    let mut masked = job.clone();
+    for argument in &mut masked.arguments {
+        *argument = redact::text(argument).into_owned();
+    }
+    if masked != *job
+        && let Err(error) = folder.rewrite_job(&masked)
+    {
+        // Nothing else depends on it, and the end must still be recorded.
+        tracing::warn!(%error, ticket = %job.ticket, "a record was not masked");
+    }
 }
 
 /// Waits for a place among the jobs that run at once; `None` when the job is cancelled meanwhile.
@@ -275,6 +310,15 @@ fn cancelled(folder: &JobFolder, result: JobResult) -> JobResult {
         reason: Some(Reason::Cancelled),
         detail: by,
         ..result
+    }
+}
+
+fn no_longer_permitted(words: String) -> JobResult {
+    JobResult {
+        state: EndState::Cancelled,
+        reason: Some(Reason::NotPermitted),
+        detail: Some(words),
+        ..nothing_ran()
     }
 }
 

@@ -209,6 +209,7 @@ mod tests {
             output_limit: 1000,
             max_jobs: 4,
             exclusive: false,
+            requires_full: false,
             users: "/etc/barmanapi/client.conf".into(),
         }
     }

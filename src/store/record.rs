@@ -46,7 +46,9 @@ pub struct Job {
     pub max_jobs: u32,
     /// Whether the same job must not run a second time beside it.
     pub exclusive: bool,
-    /// The file of users, in which the right is looked up again after a wait.
+    /// Whether only a user with full access may have it run.
+    pub requires_full: bool,
+    /// The file of users, in which the right is looked up again before the command starts.
     pub users: PathBuf,
 }
 
