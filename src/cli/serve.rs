@@ -181,7 +181,7 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
         tracing::info!("stopping: requests in flight are finished, jobs run on");
     };
     tokio::select! {
-        served = web::serve(rocket, app, stop) => served?,
+        ended = web::serve(rocket, app, stop) => ended?,
         _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
     }
     Ok(())

@@ -244,20 +244,19 @@ fn list(
 /// One line of the list; `None` for what was never recorded.
 fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
     let accepted = &entry.accepted;
-    let ended = match &entry.ended {
-        Some(ended) => Some(ended.clone()),
-        None => {
-            let folder = jobs.store().job(&accepted.ticket);
-            if !folder.path().exists() {
-                return Ok(None);
-            }
-            match jobs.state(&folder)? {
-                State::Ended(result) => Some(Ended::from(&result)),
-                state => return Ok(Some(line(entry, Outcome::from(&state), None))),
-            }
-        }
+    if let Some(ended) = &entry.ended {
+        return Ok(Some(line(entry, Outcome::from(ended), Some(ended))));
+    }
+    let folder = jobs.store().job(&accepted.ticket);
+    if !folder.path().exists() {
+        return Ok(None);
+    }
+    let state = jobs.state(&folder)?;
+    let ended = match &state {
+        State::Ended(result) => Some(Ended::from(result)),
+        State::Queued | State::Running | State::LostRunning => None,
     };
-    Ok(ended.map(|ended| line(entry, Outcome::from(&ended), Some(&ended))))
+    Ok(Some(line(entry, Outcome::from(&state), ended.as_ref())))
 }
 
 fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>) -> Value {

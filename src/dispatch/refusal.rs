@@ -174,9 +174,8 @@ impl From<RefreshError> for Refusal {
                 "barman's commands are not known yet; /readyz says why",
             )
             .retry_after(5),
-            RefreshError::Store(error) => error.into(),
+            RefreshError::Store(error) | RefreshError::Ask(AskError::Store(error)) => error.into(),
             RefreshError::Ask(AskError::Start(error)) => error.into(),
-            RefreshError::Ask(AskError::Store(error)) => error.into(),
             RefreshError::Program { ref source, .. } => {
                 let words = format!("barman can't be started: {source}");
                 Self::caused(RefusalKind::BarmanUnreachable, words, error)
