@@ -125,11 +125,11 @@ impl Identify for Auth {
 #[rocket::async_trait]
 impl Door for Dispatch {
     async fn help(&self, caller: &Caller) -> Result<Reply, Refusal> {
-        Dispatch::help(self, caller).await
+        Dispatch::help(self, caller)
     }
 
     async fn command_help(&self, caller: &Caller, command: &CommandName) -> Result<Reply, Refusal> {
-        Dispatch::command_help(self, caller, command).await
+        Dispatch::command_help(self, caller, command)
     }
 
     async fn reload(&self, caller: &Caller) -> Result<Reply, Refusal> {

@@ -1,0 +1,130 @@
+//! The questions a command has to pass, in their order.
+
+use std::sync::Arc;
+
+use super::outcome::RefusalKind;
+use super::{CallContext, Dispatch, Refusal, may, text_parameter};
+use crate::auth::Caller;
+use crate::blocking;
+use crate::catalogue::argv::{self, Invocation};
+use crate::catalogue::traits::CommandTraits;
+use crate::names::{CommandName, Scope};
+use crate::parameters::Parameters;
+use crate::store::record::DataForm;
+
+/// A command that passed every question.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) invocation: Invocation,
+    pub(super) names: Vec<CommandName>,
+    pub(super) traits: CommandTraits,
+    pub(super) data: DataForm,
+    /// Whether a ticket is wanted at once.
+    pub(super) at_once: bool,
+}
+
+impl Dispatch {
+    /// Asks every question in order.
+    pub(super) async fn admit(
+        &self,
+        caller: &Caller,
+        name: &CommandName,
+        context: &CallContext,
+        mut parameters: Parameters,
+    ) -> Result<Admitted, Refusal> {
+        let catalogue = self.catalogue()?;
+        let (command, names) = self.find(caller, name, &catalogue)?;
+        let traits = self.traits.of(command).clone();
+        let json = wants_json(&mut parameters)?;
+        let wish = truth_parameter(&mut parameters, "async")?;
+        let pairs: Vec<_> = parameters.into_iter().collect();
+        let invocation = {
+            // Paths are looked at on disk.
+            let (command, traits) = (command.clone(), self.traits.clone());
+            let places = self.rules.places.clone();
+            let built = blocking::run(move || argv::build(&command, &traits, &pairs, &places));
+            built.await.map_err(Refusal::internal)??
+        };
+        if !may(caller, &names, &invocation.scope) {
+            return Err(Refusal::forbidden(&command.name.path()));
+        }
+        if let Some(reason) = &invocation.requires_full
+            && !caller.rights.is_full()
+        {
+            let words = format!("{reason}; only a user with full access may do that");
+            return Err(Refusal::new(RefusalKind::Forbidden, words));
+        }
+        self.check_servers(&invocation.scope).await?;
+        if context.method_is_get && !traits.read_only && !self.rules.get_changes {
+            let words = format!("{} changes state; send it as POST", command.name);
+            return Err(Refusal::new(RefusalKind::MethodNotAllowed, words));
+        }
+        if traits.raw_stdout && json {
+            let words = format!("{} prints bytes, not JSON; leave format out", command.name);
+            return Err(Refusal::invalid(words));
+        }
+        let at_once = wish.unwrap_or_else(|| {
+            context.prefer_async || names.iter().any(|n| self.rules.async_commands.contains(n))
+        });
+        let plain = traits.plain_with.iter().find(|option| {
+            let flag = format!("--{option}");
+            invocation
+                .arguments
+                .iter()
+                .take_while(|word| *word != "--")
+                .any(|word| *word == flag)
+        });
+        let data = match (json, plain) {
+            (false, _) => DataForm::Lines,
+            (true, Some(option)) => DataForm::Text(option.clone()),
+            (true, None) => DataForm::Json,
+        };
+        Ok(Admitted {
+            invocation,
+            names,
+            traits,
+            data,
+            at_once,
+        })
+    }
+
+    async fn check_servers(&self, scope: &Scope) -> Result<(), Refusal> {
+        let Scope::Servers(wanted) = scope else {
+            return Ok(());
+        };
+        let refresh = Arc::clone(&self.refresh);
+        let servers = blocking::run(move || refresh.servers()).await;
+        let servers = servers.map_err(Refusal::internal)??;
+        match wanted.iter().find(|server| !servers.contains(server)) {
+            None => Ok(()),
+            Some(unknown) => {
+                let words = format!("barman's configuration has no server {unknown}");
+                Err(Refusal::new(RefusalKind::NotFound, words))
+            }
+        }
+    }
+}
+
+fn truth_parameter(parameters: &mut Parameters, word: &str) -> Result<Option<bool>, Refusal> {
+    let Some(value) = parameters.take(word)? else {
+        return Ok(None);
+    };
+    let text: Vec<_> = value.texts().collect();
+    match text.as_slice() {
+        [text] if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+        [text] if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+        _ => Err(Refusal::invalid(format!(
+            "parameter {word} takes true or false"
+        ))),
+    }
+}
+
+fn wants_json(parameters: &mut Parameters) -> Result<bool, Refusal> {
+    match text_parameter(parameters, "format")?.as_deref() {
+        None | Some("console") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => Err(Refusal::invalid(format!(
+            "format is {other:?}: expected json or console"
+        ))),
+    }
+}
