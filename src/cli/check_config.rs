@@ -1,4 +1,0 @@
-//! STUB
-pub(super) fn run(_: &std::path::Path) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
-}
