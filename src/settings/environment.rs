@@ -1,0 +1,363 @@
+//! What must hold around the settings before the service starts: owners and modes.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+use super::Settings;
+use super::problem::{Problem, Problems};
+
+/// Checks what the service needs at start: not root, and all of [`check_files`].
+#[must_use]
+pub fn check_environment(settings: &Settings) -> Problems {
+    let mut problems = Problems::default();
+    if rustix::process::geteuid().is_root() {
+        let write =
+            "start it as the account that runs Barman, for example: sudo -u barman barmanapi serve";
+        problems.add(Problem::new(
+            &settings.path,
+            "the service does not run as root",
+            write,
+        ));
+    }
+    for problem in &check_files(settings) {
+        problems.add(problem.clone());
+    }
+    problems
+}
+
+/// Checks files and folders: who owns them, and who else may read or write them. As root, whose
+/// the store is does not matter.
+#[must_use]
+pub fn check_files(settings: &Settings) -> Problems {
+    let mut check = Check {
+        settings,
+        problems: Problems::default(),
+    };
+    check.own_file();
+    check.users();
+    check.store();
+    if !settings.barman.remote {
+        check.command();
+    }
+    check.problems
+}
+
+struct Check<'a> {
+    settings: &'a Settings,
+    problems: Problems,
+}
+
+/// Everybody may write it.
+const OTHERS_WRITE: u32 = 0o002;
+/// Everybody may read it.
+const OTHERS_READ: u32 = 0o004;
+/// Its group or everybody may write it.
+const MORE_WRITE: u32 = 0o022;
+
+impl Check<'_> {
+    fn add(&mut self, file: &Path, section: &str, key: &str, wrong: &str, write: &str) {
+        let problem = Problem::new(file, wrong, write).section(section);
+        self.problems.add(if key.is_empty() {
+            problem
+        } else {
+            problem.key(key)
+        });
+    }
+
+    fn own_file(&mut self) {
+        let file = self.settings.path.clone();
+        let Ok(found) = fs::metadata(&file) else {
+            return;
+        };
+        let secrets =
+            self.settings.user.secret.is_some() || self.settings.auth_token.secret.is_some();
+        if found.mode() & OTHERS_WRITE != 0 {
+            let write = format!("run: chmod o-w {}", file.display());
+            self.add(&file, "", "", "every account may write the file", &write);
+        }
+        if secrets && found.mode() & OTHERS_READ != 0 {
+            let write = format!("run: chmod 640 {}", file.display());
+            self.add(
+                &file,
+                "",
+                "",
+                "the file holds a secret and every account may read it",
+                &write,
+            );
+        }
+    }
+
+    fn users(&mut self) {
+        let file = self.settings.user.config_file.clone();
+        if fs::metadata(&file).is_ok_and(|found| found.mode() & OTHERS_WRITE != 0) {
+            let write = format!("run: chmod 600 {}", file.display());
+            self.add(
+                &file,
+                "user",
+                "config_file",
+                "every account may write the file of the users",
+                &write,
+            );
+        }
+    }
+
+    fn store(&mut self) {
+        let (section, key) = ("application", "store_directory");
+        let store = self.settings.application.store_directory.clone();
+        let shown = store.display();
+        match fs::metadata(&store) {
+            Ok(found) if !found.is_dir() => {
+                self.add(
+                    &store,
+                    section,
+                    key,
+                    "it is not a directory",
+                    "name a directory",
+                );
+            }
+            Ok(found) => {
+                if found.mode() & MORE_WRITE != 0 {
+                    let wrong = format!(
+                        "other accounts may write it (mode {:o})",
+                        found.mode() & 0o7777
+                    );
+                    self.add(
+                        &store,
+                        section,
+                        key,
+                        &wrong,
+                        &format!("run: chmod 700 {shown}"),
+                    );
+                }
+                let me = rustix::process::geteuid();
+                if !me.is_root() && found.uid() != me.as_raw() {
+                    let wrong = format!(
+                        "it belongs to the account {} and not to this one",
+                        found.uid()
+                    );
+                    self.add(
+                        &store,
+                        section,
+                        key,
+                        &wrong,
+                        &format!("run as root: chown -R {} {shown}", me.as_raw()),
+                    );
+                }
+            }
+            Err(_) => {
+                let parent = store.parent().unwrap_or(Path::new("/"));
+                if access(parent, Access::WRITE_OK).is_err() {
+                    let write = format!(
+                        "run as root: install -d -m 700 -o {} {shown}",
+                        rustix::process::geteuid().as_raw()
+                    );
+                    self.add(
+                        &store,
+                        section,
+                        key,
+                        "it does not exist and can't be made",
+                        &write,
+                    );
+                }
+            }
+        }
+    }
+
+    fn command(&mut self) {
+        let (section, key) = ("barman", "command");
+        let command = self.settings.barman.command.clone();
+        let found = match fs::metadata(&command) {
+            Ok(found) => found,
+            Err(error) => {
+                let wrong = format!("barman can't be found: {error}");
+                self.add(
+                    &command,
+                    section,
+                    key,
+                    &wrong,
+                    "install Barman, or write where it is",
+                );
+                return;
+            }
+        };
+        if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
+            self.add(
+                &command,
+                section,
+                key,
+                "it is no program",
+                "write the path of the barman program",
+            );
+        }
+        if open_to_all(&found) {
+            let write = format!("run: chmod o-w {}", command.display());
+            self.add(
+                &command,
+                section,
+                key,
+                "every account may replace the program",
+                &write,
+            );
+        }
+        // A program is as safe as the folder that it and the file behind its link lie in.
+        let real = fs::canonicalize(&command).unwrap_or_else(|_| command.clone());
+        let mut folders: Vec<&Path> = [&command, &real]
+            .into_iter()
+            .filter_map(|file| file.parent())
+            .collect();
+        folders.dedup();
+        for folder in folders {
+            if fs::metadata(folder).is_ok_and(|found| open_to_all(&found)) {
+                let write = format!("run: chmod o-w {}", folder.display());
+                self.add(
+                    &command,
+                    section,
+                    key,
+                    "every account may write the folder of the program",
+                    &write,
+                );
+            }
+        }
+    }
+}
+
+/// Whether every account may write it. The sticky bit of a folder keeps others' files safe.
+fn open_to_all(found: &Metadata) -> bool {
+    let sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+    found.mode() & OTHERS_WRITE != 0 && !sticky
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::*;
+    use std::fs::Permissions;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        settings: Settings,
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A place where nothing is wrong.
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("barman"), "#!/bin/sh\n").unwrap();
+        set_mode(&at("barman"), 0o755);
+        fs::create_dir(at("store")).unwrap();
+        set_mode(&at("store"), 0o700);
+        let text = format!(
+            "[user]\nconfig_file={0}/client.conf\nsecret=pepper\n[application]\nstore_directory={0}/store\n[barman]\ncommand={0}/barman\n",
+            dir.path().display()
+        );
+        fs::write(at("x.conf"), text).unwrap();
+        set_mode(&at("x.conf"), 0o640);
+        fs::write(at("client.conf"), "").unwrap();
+        set_mode(&at("client.conf"), 0o600);
+        let settings = load(&at("x.conf")).unwrap();
+        Place { dir, settings }
+    }
+
+    impl Place {
+        #[track_caller]
+        fn tells(&self, wanted: &str) {
+            let problems = check_files(&self.settings).to_string();
+            if wanted.is_empty() {
+                assert_eq!(problems, "");
+            } else {
+                assert!(
+                    problems.contains(wanted) && problems.lines().count() == 1,
+                    "{problems}"
+                );
+            }
+        }
+
+        fn mode(&self, name: &str, mode: u32) {
+            set_mode(&self.dir.path().join(name), mode);
+        }
+    }
+
+    #[test]
+    fn a_tidy_place_has_no_problems() {
+        place().tells("");
+    }
+
+    #[test]
+    fn a_file_with_a_secret_must_not_be_readable_by_everybody() {
+        let place = place();
+        place.mode("x.conf", 0o644);
+        place.tells("holds a secret and every account may read it; run: chmod 640");
+        let mut open = place.settings.clone();
+        open.user.secret = None;
+        assert!(check_files(&open).is_empty());
+    }
+
+    #[test]
+    fn a_store_that_others_may_write_is_refused() {
+        let place = place();
+        for mode in [0o777, 0o770, 0o722] {
+            place.mode("store", mode);
+            place.tells("other accounts may write it");
+        }
+        place.mode("store", 0o755);
+        place.tells("");
+    }
+
+    #[test]
+    fn a_store_is_made_where_it_can_be() {
+        let place = place();
+        fs::remove_dir(place.dir.path().join("store")).unwrap();
+        place.tells("");
+        let mut nowhere = place.settings.clone();
+        nowhere.application.store_directory = "/proc/nowhere/store".into();
+        assert!(
+            check_files(&nowhere)
+                .to_string()
+                .contains("does not exist and can't be made")
+        );
+    }
+
+    #[test]
+    fn a_program_that_everybody_may_replace_is_refused() {
+        let place = place();
+        place.mode("barman", 0o757);
+        place.tells("every account may replace the program");
+        place.mode("barman", 0o644);
+        place.tells("it is no program");
+        place.mode("barman", 0o755);
+        set_mode(place.dir.path(), 0o777);
+        place.tells("every account may write the folder of the program");
+        set_mode(place.dir.path(), 0o700);
+        fs::remove_file(place.dir.path().join("barman")).unwrap();
+        place.tells("barman can't be found");
+    }
+
+    #[test]
+    fn the_program_of_a_remote_host_is_not_looked_for_here() {
+        let mut settings = place().settings;
+        settings.barman.remote = true;
+        settings.barman.command = "/opt/nowhere/barman".into();
+        assert!(
+            !check_files(&settings)
+                .to_string()
+                .contains("barman can't be found")
+        );
+    }
+
+    #[test]
+    fn root_is_refused() {
+        let told = check_environment(&place().settings).to_string();
+        assert_eq!(
+            told.contains("does not run as root"),
+            rustix::process::geteuid().is_root(),
+            "{told}"
+        );
+    }
+}

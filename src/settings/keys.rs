@@ -1,0 +1,227 @@
+//! The one table of keys.
+//!
+//! The parser, the checks, the masking, the sample in `conf/` and the reference in the
+//! documentation all come from here.
+
+/// The unit or form of a key's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`; `yes`, `no`, `1` and `0` mean the same.
+    Switch,
+    /// A whole number within bounds.
+    Number(u64, u64),
+    /// A number of bytes within bounds; `KiB`, `MiB` and `GiB` are understood.
+    Size(u64, u64),
+    /// A number of seconds within bounds; `s`, `min` and `h` are understood.
+    Time(u64, u64),
+    /// An absolute path.
+    Path,
+    /// An IP address, or `localhost`.
+    Address,
+    /// A TCP port; 0 takes any free one.
+    Port,
+    /// Any text on one line.
+    Text,
+    /// One word of these.
+    Choice(&'static [&'static str]),
+    /// Names of Barman's commands.
+    Commands,
+    /// Names of keys of Barman's configuration.
+    Keys,
+    /// Absolute paths.
+    Paths,
+}
+
+/// What an empty value means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blank {
+    /// The default.
+    Default,
+    /// Something of its own, told in the documentation.
+    Meant,
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The section it stands in; `target:NAME` stands for every section of that form.
+    pub section: &'static str,
+    /// Its name; `job_timeout.COMMAND` stands for every key of that form.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// The value it has when it is not written, as it would be written.
+    pub default: &'static str,
+    /// What an empty value means.
+    pub blank: Blank,
+    /// Whether a change counts only from the next start on.
+    pub restart: bool,
+    /// Whether it is never shown.
+    pub secret: bool,
+    /// Whether it may be changed over HTTP. The rest is changed on disk alone.
+    pub over_http: bool,
+    /// What it is for, in a line.
+    pub about: &'static str,
+}
+
+impl Key {
+    const fn new(
+        section: &'static str,
+        name: &'static str,
+        kind: Kind,
+        default: &'static str,
+        about: &'static str,
+    ) -> Self {
+        Self {
+            section,
+            name,
+            kind,
+            default,
+            blank: Blank::Default,
+            restart: false,
+            secret: false,
+            over_http: false,
+            about,
+        }
+    }
+
+    const fn blank_is_meant(self) -> Self {
+        Self {
+            blank: Blank::Meant,
+            ..self
+        }
+    }
+
+    const fn needs_restart(self) -> Self {
+        Self {
+            restart: true,
+            ..self
+        }
+    }
+
+    const fn hidden(self) -> Self {
+        Self {
+            secret: true,
+            ..self
+        }
+    }
+
+    const fn settable(self) -> Self {
+        Self {
+            over_http: true,
+            ..self
+        }
+    }
+}
+
+const YEAR: u64 = 366 * 24 * 3600;
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// Every key, in the order of the sample.
+pub const KEYS: &[Key] = &[
+    Key::new("user", "config_file", Kind::Path, "/etc/barmanapi/client.conf", "The users. Left out or blank, /usr/share/barmanapi/client.conf is read when it is the one that exists.")
+        .needs_restart(),
+    Key::new("user", "secret", Kind::Text, "", "Goes into every password hash; another secret makes all passwords unusable. Blank: one is generated and kept in store_directory.")
+        .needs_restart()
+        .hidden(),
+    Key::new("application", "store_directory", Kind::Path, "/var/lib/barmanapi/", "Tickets, results, logs and what is known of Barman. Its owner runs the service.").needs_restart(),
+    Key::new("application", "host", Kind::Address, "127.0.0.1", "The address to listen on. Any other than the loopback needs insecure = true.").needs_restart(),
+    Key::new("application", "port", Kind::Port, "1935", "The port to listen on; 0 takes any free one.").needs_restart(),
+    Key::new("application", "insecure", Kind::Switch, "false", "Lets passwords and tokens cross the network in clear text. Better: a TLS proxy on this host.").needs_restart(),
+    Key::new("application", "debug", Kind::Switch, "false", "Writes more to general.log.").settable(),
+    Key::new("application", "get_changes", Kind::Switch, "true", "GET may start commands that change something, as barmanapi's clients expect. With false they need POST."),
+    Key::new("application", "keep_months", Kind::Number(0, 1200), "0", "Closed months of history that are kept; 0 keeps all.").settable(),
+    Key::new("barman", "config_file", Kind::Path, "/etc/barman.conf", "Given to Barman as its configuration file. Blank: Barman looks in its own places.")
+        .blank_is_meant()
+        .needs_restart(),
+    Key::new("barman", "command", Kind::Path, "/usr/bin/barman", "The barman program, on the Barman host.").needs_restart(),
+    Key::new("barman", "remote", Kind::Switch, "false", "Barman runs on another host, reached by remote_ssh.").needs_restart(),
+    Key::new("barman", "remote_ssh", Kind::Text, "", "How to reach it: ssh [-p PORT] [-i FILE] [-o OPTION=VALUE] user@host.").needs_restart(),
+    Key::new("barman", "async_command", Kind::Commands, "['backup','cron','recover']", "Commands that always answer with a ticket. [] for none.").settable(),
+    Key::new("barman", "sync_timeout", Kind::Time(1, 24 * 3600), "30 s", "A command that takes longer answers with a ticket and runs on.").settable(),
+    Key::new("barman", "job_timeout", Kind::Time(0, YEAR), "0", "A command that takes longer is stopped; 0 lets it run.").settable(),
+    Key::new("barman", "job_timeout.COMMAND", Kind::Time(0, YEAR), "", "The same for one command, for example job_timeout.check = 5 min.").settable(),
+    Key::new("barman", "max_jobs", Kind::Number(1, 1000), "4", "Commands that run at once; the others wait.").settable(),
+    Key::new("barman", "queue", Kind::Number(0, 100_000), "1000", "Commands that may wait; one more is refused.").settable(),
+    Key::new("barman", "output_limit", Kind::Size(1024, GIB), "16 MiB", "What is kept of each output of a command: the first and the last half.").settable(),
+    Key::new("barman", "any_target", Kind::Switch, "false", "Restores may go anywhere, and by any SSH command: whoever may restore may then run any program as Barman's user."),
+    Key::new("barman", "allow_commands", Kind::Commands, "", "Commands of database hosts that are off otherwise: put-wal, cloud-wal-archive, cloud-wal-restore."),
+    Key::new("barman", "exchange_directory", Kind::Path, "", "The one directory that export-backup writes to and import-backup reads from. Blank: both are refused."),
+    Key::new("target:NAME", "ssh_command", Kind::Text, "", "The SSH command of a restore to this target, word for word. Blank: the Barman host itself.").blank_is_meant(),
+    Key::new("target:NAME", "directories", Kind::Paths, "", "Directories that restores may go to, with all below them."),
+    Key::new("auth_token", "secret", Kind::Text, "", "Signs the tokens: 32 random characters or more. Blank: one is generated and kept in store_directory.")
+        .needs_restart()
+        .hidden(),
+    Key::new("auth_token", "algorithm", Kind::Choice(&["HS256", "HS384", "HS512"]), "HS256", "The signature; tokens with another one are refused.").needs_restart(),
+    Key::new("auth_token", "token_life", Kind::Time(1, 10 * YEAR), "6000", "How long a token is good.").settable(),
+    Key::new("auth_token", "query_token", Kind::Switch, "true", "Accepts ?token=TOKEN, as barmanapi's clients send it, beside the Authorization header."),
+    Key::new("log", "backup_count", Kind::Number(0, 1000), "5", "Older files of general.log that are kept.").needs_restart().settable(),
+    Key::new("log", "max_bytes", Kind::Size(0, GIB), "1000000", "general.log begins anew at this size; 0 lets it grow.").needs_restart().settable(),
+    Key::new("audit", "keep_months", Kind::Number(0, 1200), "0", "Closed months of audit.log that are kept; 0 keeps all.").needs_restart(),
+    Key::new("config", "unlock", Kind::Keys, "", "Keys of Barman's configuration that may be set over HTTP although they run programs or name paths or hosts."),
+];
+
+/// The sections and what they are for, in the order of the sample.
+pub const SECTIONS: &[(&str, &str)] = &[
+    (
+        "user",
+        "Who may use the API. Add users with: barmanapi user add NAME --full",
+    ),
+    ("application", "The service itself."),
+    ("barman", "Barman and the commands that run."),
+    (
+        "target:NAME",
+        "Where restores may go: a section for each place. Without one restores are refused.",
+    ),
+    (
+        "auth_token",
+        "The tokens that users get for their password.",
+    ),
+    (
+        "log",
+        "general.log in store_directory/logs: what the service does.",
+    ),
+    (
+        "audit",
+        "audit.log in store_directory/logs: who asked for what. One file a month.",
+    ),
+    ("config", "Barman's configuration over HTTP."),
+];
+
+/// The key that a section and a name of a file stand for. Names are in lower case here.
+#[must_use]
+pub fn find(section: &str, name: &str) -> Option<&'static Key> {
+    let section = if section.starts_with("target:") {
+        "target:NAME"
+    } else {
+        section
+    };
+    let name = if name.starts_with("job_timeout.") {
+        "job_timeout.COMMAND"
+    } else {
+        name
+    };
+    KEYS.iter()
+        .find(|key| key.section == section && key.name == name)
+}
+
+/// The names of a section's keys.
+pub(super) fn names(section: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter()
+        .filter(move |key| key.section == section)
+        .map(|key| key.name)
+}
+
+/// The nearest of some words, when it is near enough to be what was meant.
+pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    words
+        .map(|known| {
+            (
+                strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase()),
+                known,
+            )
+        })
+        .filter(|(distance, known)| *distance <= known.len().max(3) / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}

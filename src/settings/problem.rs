@@ -1,0 +1,121 @@
+//! What is wrong with a configuration file, and what to write instead.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file or folder.
+    pub file: PathBuf,
+    /// The line, from 1; `None` when it is about the whole file.
+    pub line: Option<usize>,
+    /// The section.
+    pub section: Option<String>,
+    /// The key.
+    pub key: Option<String>,
+    /// What is wrong, with the value unless it is a secret.
+    pub wrong: String,
+    /// What to write or do instead.
+    pub write: String,
+}
+
+impl Problem {
+    pub(super) fn new(file: &Path, wrong: &str, write: &str) -> Self {
+        let (wrong, write) = (wrong.to_owned(), write.to_owned());
+        Self {
+            file: file.to_owned(),
+            line: None,
+            section: None,
+            key: None,
+            wrong,
+            write,
+        }
+    }
+
+    pub(super) fn at(file: &Path, line: usize, wrong: &str, write: &str) -> Self {
+        Self {
+            line: Some(line),
+            ..Self::new(file, wrong, write)
+        }
+    }
+
+    pub(super) fn section(self, section: &str) -> Self {
+        Self {
+            section: Some(section.to_owned()).filter(|section| !section.is_empty()),
+            ..self
+        }
+    }
+
+    pub(super) fn key(self, key: &str) -> Self {
+        Self {
+            key: Some(key.to_owned()),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        f.write_str(":")?;
+        if let Some(section) = &self.section {
+            write!(f, " [{section}]")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, " {key}:")?;
+        }
+        write!(f, " {}; {}", self.wrong, self.write)
+    }
+}
+
+/// All that is wrong, one line each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each in turn.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Puts them in the order of the file.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_by_key(|problem| problem.line);
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}

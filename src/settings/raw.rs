@@ -1,0 +1,223 @@
+//! The file as sections, keys and values, each with its line.
+//!
+//! rust-ini reads the values. It tells no lines, joins a line that ends in a backslash with the
+//! next, and takes an indented comment for a key; so the text is looked through first, and only
+//! plain lines reach it.
+
+use std::path::Path;
+
+use ini::{Ini, ParseOption};
+
+use super::keys;
+use super::problem::{Problem, Problems};
+
+/// One `key = value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) line: usize,
+    pub(super) section: String,
+    /// In lower case: case does not matter in keys.
+    pub(super) key: String,
+    pub(super) value: String,
+}
+
+/// A whole file.
+#[derive(Debug, Default)]
+pub(super) struct Raw {
+    /// The section headers and their lines.
+    pub(super) sections: Vec<(usize, String)>,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// What a line is.
+enum Line<'a> {
+    Nothing,
+    Section(&'a str),
+    Pair(&'a str),
+}
+
+/// Reads a text and notes every line that can't be read.
+pub(super) fn read(file: &Path, text: &str, problems: &mut Problems) -> Raw {
+    let mut raw = Raw::default();
+    let mut plain = String::new();
+    let mut section = String::new();
+    let mut pairs = Vec::new();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let number = index + 1;
+        match split(line) {
+            Ok(Line::Nothing) => {}
+            Ok(Line::Section(name)) => {
+                if let Some((first, _)) = raw.sections.iter().find(|(_, known)| known == name) {
+                    let wrong = format!("the section stands on line {first} already");
+                    problems.add(
+                        Problem::at(file, number, &wrong, "write its keys there").section(name),
+                    );
+                }
+                name.clone_into(&mut section);
+                raw.sections.push((number, section.clone()));
+                plain.extend(["[", name, "]\n"]);
+            }
+            Ok(Line::Pair(pair)) if section.is_empty() => {
+                let key = pair.split(['=', ':']).next().unwrap_or_default().trim();
+                let write = match keys::KEYS
+                    .iter()
+                    .find(|known| known.name == key.to_ascii_lowercase())
+                {
+                    Some(known) => format!("write [{}] above it", known.section),
+                    None => "write the header of its section above it".to_owned(),
+                };
+                problems.add(
+                    Problem::at(file, number, "the key stands in no section", &write).key(key),
+                );
+            }
+            Ok(Line::Pair(pair)) => {
+                pairs.push((number, section.clone()));
+                plain.push_str(pair);
+                plain.push('\n');
+            }
+            Err((wrong, write)) => {
+                problems.add(Problem::at(file, number, wrong, write).section(&section));
+            }
+        }
+    }
+    let options = ParseOption {
+        enabled_escape: false,
+        enabled_quote: false,
+        ..ParseOption::default()
+    };
+    match Ini::load_from_str_opt(&plain, options) {
+        Ok(ini) => {
+            let values = ini.iter().flat_map(|(_, section)| section.iter());
+            for ((line, section), (key, value)) in pairs.into_iter().zip(values) {
+                let key = key.to_ascii_lowercase();
+                let same = |entry: &&Entry| entry.section == section && entry.key == key;
+                if let Some(first) = raw.entries.iter().find(same) {
+                    let wrong = format!("the key has a value on line {} already", first.line);
+                    problems.add(
+                        Problem::at(file, line, &wrong, "keep one of the two")
+                            .section(&section)
+                            .key(&key),
+                    );
+                    continue;
+                }
+                raw.entries.push(Entry {
+                    line,
+                    section,
+                    key,
+                    value: value.to_owned(),
+                });
+            }
+        }
+        Err(error) => {
+            // Not reached: only lines that were looked at came this far.
+            let write = "write [SECTION] and KEY = VALUE lines";
+            problems.add(Problem::new(file, &error.msg, write));
+        }
+    }
+    raw
+}
+
+fn split(line: &str) -> Result<Line<'_>, (&'static str, &'static str)> {
+    if line.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(("the line holds a control character", "remove it"));
+    }
+    let text = line.trim();
+    if text.is_empty() || text.starts_with(['#', ';']) {
+        return Ok(Line::Nothing);
+    }
+    if let Some(header) = text.strip_prefix('[') {
+        return match header.strip_suffix(']').map(str::trim) {
+            Some(name) if !name.is_empty() && !name.contains(['[', ']']) => Ok(Line::Section(name)),
+            _ => Err((
+                "the section header is not whole",
+                "write [NAME] and nothing else on the line",
+            )),
+        };
+    }
+    if line.starts_with([' ', '\t']) && !text.contains(['=', ':']) {
+        return Err((
+            "a value goes on over a second line",
+            "write the whole value on one line",
+        ));
+    }
+    let Some((key, value)) = text.split_once(['=', ':']) else {
+        return Err((
+            "the line has no =",
+            "write KEY = VALUE, or # in front of a comment",
+        ));
+    };
+    let form = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if key.trim().is_empty() || !key.trim().chars().all(form) {
+        return Err((
+            "the name before the = is no key",
+            "write KEY = VALUE, or # in front of a comment",
+        ));
+    }
+    if value.trim_end().ends_with('\\') {
+        return Err((
+            "the line ends in a backslash",
+            "write the whole value on one line",
+        ));
+    }
+    Ok(Line::Pair(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries(text: &str) -> Vec<(usize, String, String, String)> {
+        let mut problems = Problems::default();
+        let raw = read(Path::new("/x.conf"), text, &mut problems);
+        assert!(problems.is_empty(), "{problems}");
+        raw.entries
+            .into_iter()
+            .map(|entry| (entry.line, entry.section, entry.key, entry.value))
+            .collect()
+    }
+
+    #[test]
+    fn values_are_taken_word_for_word_with_their_lines() {
+        let text = "\u{feff}# top\r\n[barman]\r\n  ; indented\r\n Command = C:\\new\\table \r\n\r\nremote_ssh: \"a\" 'b' # c\r\nempty=\r\n";
+        let pair = |line, key: &str, value: &str| {
+            (line, "barman".to_owned(), key.to_owned(), value.to_owned())
+        };
+        assert_eq!(
+            entries(text),
+            [
+                pair(4, "command", "C:\\new\\table"),
+                pair(6, "remote_ssh", "\"a\" 'b' # c"),
+                pair(7, "empty", "")
+            ]
+        );
+    }
+
+    #[test]
+    fn every_line_that_cannot_be_read_is_told() {
+        let text = "a=1\n[x\n[y]\nb\n=c\nd=\\\n  more\n[y]\ne=1\nE=2\nf=\u{1}\n[z] junk\n";
+        let mut problems = Problems::default();
+        read(Path::new("/x.conf"), text, &mut problems);
+        let lines: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.line.unwrap())
+            .collect();
+        assert_eq!(lines, [1, 2, 4, 5, 6, 7, 8, 11, 12, 10]);
+    }
+
+    proptest! {
+        #[test]
+        fn rust_ini_gives_what_stands_there(
+            pairs in prop::collection::vec(("[a-z][a-z0-9_.]{0,8}", "[!-~é][ -~é]{0,20}[!-\\[\\]-~é]|[!-\\[\\]-~]|"), 0..12),
+        ) {
+            let mut seen = std::collections::BTreeSet::new();
+            let pairs: Vec<_> = pairs.into_iter().filter(|(key, _)| seen.insert(key.clone())).collect();
+            let text = pairs.iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<Vec<_>>().concat();
+            let found = entries(&format!("[s]\n{text}"));
+            let wanted: Vec<_> = pairs.into_iter().enumerate()
+                .map(|(index, (key, value))| (index + 2, "s".to_owned(), key, value.trim().to_owned()))
+                .collect();
+            prop_assert_eq!(found, wanted);
+        }
+    }
+}
