@@ -24,11 +24,12 @@ use tokio::task::spawn_blocking;
 pub use clock::{Clock, SystemClock};
 pub use listing::{Listing, User, UsersError};
 pub use secret::{Secret, SecretError};
-pub use token::{Algorithm, IssuedToken, Tokens};
+pub use token::{IssuedToken, Tokens};
 pub use users::{Change, Users};
 
 use crate::names::UserName;
 use crate::policy::{Rights, Rule};
+use crate::settings::Algorithm;
 use hasher::Hasher;
 use password::{HashError, Verdict};
 use throttle::Throttle;

@@ -5,7 +5,6 @@
 //! jsonwebtoken offers bring RSA and elliptic curves along, for which there is no use here.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,6 +19,7 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use super::secret::Secret;
 use crate::names::UserName;
+use crate::settings::Algorithm;
 
 /// Issuer and audience of every token.
 const NAME: &str = "barmanapi";
@@ -30,50 +30,12 @@ const LEEWAY: u64 = 2;
 /// Longest token that is looked at; ours have some 350 bytes.
 const LONGEST: usize = 1024;
 
-/// The algorithm that signs tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// HMAC with SHA-256.
-    #[default]
-    Hs256,
-    /// HMAC with SHA-384.
-    Hs384,
-    /// HMAC with SHA-512.
-    Hs512,
-}
-
-/// A word that names no algorithm.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("algorithm {0:?} is not supported; use HS256, HS384 or HS512")]
-pub struct AlgorithmError(String);
-
-impl Algorithm {
-    fn jwt(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Self::Hs256 => jsonwebtoken::Algorithm::HS256,
-            Self::Hs384 => jsonwebtoken::Algorithm::HS384,
-            Self::Hs512 => jsonwebtoken::Algorithm::HS512,
-        }
-    }
-}
-
-impl FromStr for Algorithm {
-    type Err = AlgorithmError;
-
-    fn from_str(word: &str) -> Result<Self, AlgorithmError> {
-        let all = [Self::Hs256, Self::Hs384, Self::Hs512];
-        let found = all.into_iter().find(|one| one.to_string() == word);
-        found.ok_or_else(|| AlgorithmError(word.to_owned()))
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hs256 => "HS256",
-            Self::Hs384 => "HS384",
-            Self::Hs512 => "HS512",
-        })
+/// The algorithm by the name that `jsonwebtoken` has for it.
+fn jwt(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    match algorithm {
+        Algorithm::Hs256 => jsonwebtoken::Algorithm::HS256,
+        Algorithm::Hs384 => jsonwebtoken::Algorithm::HS384,
+        Algorithm::Hs512 => jsonwebtoken::Algorithm::HS512,
     }
 }
 
@@ -160,7 +122,7 @@ impl Tokens {
     pub fn new(secret: &Secret, algorithm: Algorithm, life: Duration) -> Result<Self, IssueError> {
         // Only the first call of a process has an effect, and no other provider exists in it.
         PROVIDER.install_default().ok();
-        let mut validation = Validation::new(algorithm.jwt());
+        let mut validation = Validation::new(jwt(algorithm));
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         validation.set_issuer(&[NAME]);
         validation.set_audience(&[NAME]);
@@ -171,7 +133,7 @@ impl Tokens {
         stamp_key.update(b"barmanapi stamp");
         let stamp_key = stamp_key.finalize().into_bytes();
         Ok(Self {
-            header: Header::new(algorithm.jwt()),
+            header: Header::new(jwt(algorithm)),
             encoding: EncodingKey::from_secret(secret.bytes()),
             decoding: DecodingKey::from_secret(secret.bytes()),
             validation,

@@ -9,7 +9,7 @@ use crate::settings::{Problems, check_files, load};
 /// Checks a configuration file and what it names. Problems go to standard error, one line each
 /// with file and line; exit code 1 tells that there are some.
 #[must_use]
-pub fn run(path: &Path) -> ExitCode {
+pub(super) fn run(path: &Path) -> ExitCode {
     let problems = check(path);
     // Where nobody reads the answer, the exit code still tells it.
     if problems.is_empty() {

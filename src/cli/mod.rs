@@ -22,9 +22,6 @@ use crate::auth::{AuthSettings, Secret};
 use crate::settings::{self, Settings};
 use crate::store::Store;
 
-/// Where the configuration is looked for when neither `--config` nor `BARMANAPI_CONFIG` names it.
-const CONFIG: &str = "/etc/barmanapi.conf";
-
 /// Barman, the backup manager for PostgreSQL, behind a token-authenticated REST API.
 #[derive(Debug, Parser)]
 #[command(name = "barmanapi", version, arg_required_else_help = true)]
@@ -62,7 +59,7 @@ pub fn run() -> ExitCode {
     let config = cli
         .config
         .or_else(|| std::env::var_os("BARMANAPI_CONFIG").map(PathBuf::from))
-        .unwrap_or_else(|| CONFIG.into());
+        .unwrap_or_else(|| settings::DEFAULT_PATH.into());
     let done = match cli.command {
         Command::CheckConfig => return check_config::run(&config),
         Command::Serve => serve::run(&config),
@@ -106,7 +103,7 @@ fn auth_settings(settings: &Settings, store: &Store) -> anyhow::Result<AuthSetti
         users: settings.user.config_file.clone(),
         pepper,
         secret,
-        algorithm: crate::auth::Algorithm::Hs256,
+        algorithm: settings.auth_token.algorithm,
         token_life: settings.auth_token.token_life,
     })
 }

@@ -15,6 +15,7 @@ use crate::catalogue::argv::{Places, Target};
 use crate::catalogue::traits::Traits;
 use crate::dispatch::{Dispatch, Rules};
 use crate::jobs::{Jobs, Limits, reconcile};
+use crate::redact;
 use crate::refresh::{Barman, Refresh};
 use crate::settings::{self, Settings};
 use crate::store::Store;
@@ -36,14 +37,17 @@ const LOOK_AGAIN_IN_TROUBLE: Duration = Duration::from_secs(10);
 /// When the configuration, the environment or the store does not hold, or the address is taken.
 pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     let settings = settings::load(config)?;
-    settings::check_environment(&settings)?;
+    let problems = settings::check_environment(&settings);
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
     if settings.barman.remote {
         bail!(
             "[barman] remote = true: this version runs Barman on its own host only; set remote = false"
         );
     }
     let store = Store::open(&settings.application.store_directory)?;
-    telemetry::install(&store.logs(), &settings.log, settings.application.debug)?;
+    telemetry::to_file(&log_options(&settings, &store))?;
     let parts = Parts::build(&settings, &store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -54,6 +58,16 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     // A command that is being stopped must not hold the exit back.
     runtime.shutdown_background();
     served
+}
+
+fn log_options(settings: &Settings, store: &Store) -> telemetry::Options {
+    telemetry::Options {
+        path: store.logs().join("general.log"),
+        max_bytes: settings.log.max_bytes,
+        backup_count: settings.log.backup_count,
+        debug: settings.application.debug,
+        mask: redact::text,
+    }
 }
 
 /// What the service is made of.

@@ -12,7 +12,7 @@ use rocket::route::{Handler, Outcome, Route};
 use rocket::shield::Shield;
 use rocket::{Data, Request, Response};
 
-use barmanapi::{settings, telemetry};
+use barmanapi::{redact, settings, telemetry};
 
 /// The answer, fixed before the first request.
 #[derive(Clone)]
@@ -51,7 +51,14 @@ pub fn serve(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let answer = std::fs::read_to_string(arguments.next().unwrap()).unwrap();
     let settings = settings::load(&PathBuf::from(arguments.next().unwrap())).unwrap();
     let logs = PathBuf::from(arguments.next().unwrap());
-    telemetry::install(&logs, &settings.log, settings.application.debug).unwrap();
+    telemetry::to_file(&telemetry::Options {
+        path: logs.join("general.log"),
+        max_bytes: settings.log.max_bytes,
+        backup_count: settings.log.backup_count,
+        debug: settings.application.debug,
+        mask: redact::text,
+    })
+    .unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let headers: Vec<_> = head
         .lines()

@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::Algorithm;
+use crate::settings::Algorithm;
 use clap::Parser;
 use std::time::Duration;
 
