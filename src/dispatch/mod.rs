@@ -10,6 +10,7 @@ mod history;
 pub mod outcome;
 mod refusal;
 mod run;
+mod trail;
 
 use std::fs::File;
 use std::sync::Arc;

@@ -62,7 +62,7 @@ impl Refusal {
         )
     }
 
-    fn caused(
+    pub(super) fn caused(
         kind: RefusalKind,
         message: impl Into<String>,
         source: impl Error + Send + Sync + 'static,

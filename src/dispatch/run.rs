@@ -1,22 +1,27 @@
 //! From a command that passed every question to its answer.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::admit::Admitted;
 use super::outcome::{Outcome, RefusalKind};
-use super::{Body, CallContext, Dispatch, Refusal, Reply, answer};
+use super::{Body, CallContext, Dispatch, Refusal, Reply, answer, trail};
 use crate::audit::Entry;
 use crate::auth::Caller;
 use crate::blocking;
+use crate::jobs::Jobs;
 use crate::jobs::direct::{DirectRun, Outcome as DirectOutcome};
-use crate::jobs::submit::{NewJob, SubmitError, Submitted};
+use crate::jobs::submit::{NewJob, Submitted};
 use crate::jobs::view::State;
-use crate::names::{CommandName, Scope};
+use crate::names::CommandName;
 use crate::parameters::Parameters;
 use crate::runner::Ending;
-use crate::store::open_jobs::Refused;
 use crate::store::record::{DataForm, Reason};
+
+/// One request for a command.
+struct Call<'a> {
+    caller: &'a Caller,
+    context: &'a CallContext,
+}
 
 impl Dispatch {
     /// Runs a command for a caller.
@@ -31,24 +36,25 @@ impl Dispatch {
         parameters: Parameters,
     ) -> Result<Reply, Refusal> {
         let began = Instant::now();
-        let mut entry = Entry::new(if context.method_is_get { "GET" } else { "POST" });
-        entry.user = Some(caller.user.to_string());
-        entry.from = caller.from.map(|from| from.to_string());
-        entry.route = Some(context.route.to_owned());
-        entry.request_id = Some(context.request_id.clone());
+        let mut entry = trail::entry("ran", caller, &context);
         entry.command = Some(name.to_string());
-        let answer = self
-            .admit_and_run(caller, name, &context, parameters, &mut entry)
-            .await;
-        entry.status = Some(match &answer {
-            Ok(reply) => reply.status,
-            Err(refusal) => Outcome::Refused(refusal.kind).row().http,
-        });
-        entry.event = if answer.is_ok() {
-            "answered"
-        } else {
-            "refused"
+        let call = Call {
+            caller,
+            context: &context,
         };
+        let answer = self
+            .admit_and_run(&call, name, parameters, &mut entry)
+            .await;
+        let status = match &answer {
+            // The line about its acceptance stands, and its supervisor writes one about its end.
+            Ok(_) if entry.ticket.is_some() => return answer,
+            Ok(reply) => reply.status,
+            Err(refusal) => {
+                entry.event = "refused";
+                Outcome::Refused(refusal.kind).row().http
+            }
+        };
+        entry.status = Some(status);
         entry.duration_ms = u64::try_from(began.elapsed().as_millis()).ok();
         self.note(entry).await;
         answer
@@ -56,29 +62,24 @@ impl Dispatch {
 
     async fn admit_and_run(
         &self,
-        caller: &Caller,
+        call: &Call<'_>,
         name: &CommandName,
-        context: &CallContext,
         parameters: Parameters,
         entry: &mut Entry,
     ) -> Result<Reply, Refusal> {
-        let admitted = self.admit(caller, name, context, parameters).await?;
+        let admitted = self
+            .admit(call.caller, name, call.context, parameters)
+            .await?;
         entry.command = Some(admitted.invocation.command.to_string());
-        entry.servers = servers_of(&admitted.invocation.scope);
-        if admitted.at_once {
-            let submitted = self.submit(caller, context, &admitted, entry).await?;
-            return Ok(accepted(&submitted));
+        entry.servers = trail::servers(&admitted.invocation.scope);
+        entry.argv = trail::masked(&admitted.invocation.arguments);
+        let direct = admitted.traits.read_only && !admitted.traits.long;
+        if direct && !admitted.at_once {
+            return self.run_within_request(call, &admitted, entry).await;
         }
-        if admitted.traits.read_only && !admitted.traits.long {
-            return self
-                .run_within_request(caller, context, &admitted, entry)
-                .await;
-        }
-        let mut submitted = self.submit(caller, context, &admitted, entry).await?;
-        if !submitted
-            .ended_within(self.jobs.limits().sync_timeout)
-            .await
-        {
+        let mut submitted = self.submit(call, &admitted, entry).await?;
+        let limit = self.jobs.limits().sync_timeout;
+        if admitted.at_once || !submitted.ended_within(limit).await {
             return Ok(accepted(&submitted));
         }
         self.answer_of(submitted).await
@@ -95,8 +96,7 @@ impl Dispatch {
 
     async fn run_within_request(
         &self,
-        caller: &Caller,
-        context: &CallContext,
+        call: &Call<'_>,
         admitted: &Admitted,
         entry: &mut Entry,
     ) -> Result<Reply, Refusal> {
@@ -109,7 +109,7 @@ impl Dispatch {
             DirectOutcome::Finished(finished) => finished,
             DirectOutcome::TimedOut => {
                 // It changes nothing, so it can begin anew where nothing limits it.
-                let submitted = self.submit(caller, context, admitted, entry).await?;
+                let submitted = self.submit(call, admitted, entry).await?;
                 return Ok(accepted(&submitted));
             }
         };
@@ -129,10 +129,10 @@ impl Dispatch {
         Ok(Reply::ok(answer::of_run(command, finished, &admitted.data)))
     }
 
+    /// Records a job in the audit log, then in the store, and hands it to its supervisor.
     async fn submit(
         &self,
-        caller: &Caller,
-        context: &CallContext,
+        call: &Call<'_>,
         admitted: &Admitted,
         entry: &mut Entry,
     ) -> Result<Submitted, Refusal> {
@@ -149,28 +149,24 @@ impl Dispatch {
             })
             .and_then(|(_, limit)| *limit);
         let new = NewJob {
+            ticket: Jobs::new_ticket().map_err(Refusal::internal)?,
             names: admitted.names.clone(),
             scope: admitted.invocation.scope.clone(),
             program: self.refresh.barman().program.clone(),
             arguments: self.arguments(admitted),
             data: admitted.data.clone(),
-            user: caller.user.clone(),
-            from: caller.from,
-            request_id: context.request_id.clone(),
+            user: call.caller.user.clone(),
+            from: call.caller.from,
+            request_id: call.context.request_id.clone(),
             time_limit,
             exclusive: admitted.invocation.exclusive,
             requires_full: admitted.invocation.requires_full.is_some(),
         };
-        let submitted = self.jobs.submit(new).await;
-        if let Ok(Submitted { ticket, .. })
-        | Err(
-            SubmitError::NoSupervisor { ticket, .. }
-            | SubmitError::Refused(Refused::SameJob { ticket }),
-        ) = &submitted
-        {
-            entry.ticket = Some(ticket.to_string());
-        }
-        Ok(submitted?)
+        entry.ticket = Some(new.ticket.to_string());
+        let mut acceptance = entry.clone();
+        acceptance.event = "accepted";
+        self.record(acceptance).await?;
+        Ok(self.jobs.submit(new).await?)
     }
 
     /// The answer of a job that ended within its request.
@@ -202,22 +198,6 @@ impl Dispatch {
             // Its supervisor is gone and Barman is not: the ticket tells what is known.
             None => Ok(accepted(&submitted)),
         }
-    }
-
-    async fn note(&self, entry: Entry) {
-        let audit = Arc::clone(&self.audit);
-        match blocking::run(move || audit.record(&entry)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) | Err(error) => tracing::error!(%error, "audit.log takes no line"),
-        }
-    }
-}
-
-fn servers_of(scope: &Scope) -> Vec<String> {
-    match scope {
-        Scope::Global => Vec::new(),
-        Scope::All => vec!["all".to_owned()],
-        Scope::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
     }
 }
 

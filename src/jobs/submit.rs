@@ -20,6 +20,8 @@ use crate::{blocking, clock};
 /// A command that shall become a job.
 #[derive(Debug, Clone)]
 pub struct NewJob {
+    /// Its ticket.
+    pub ticket: Ticket,
     /// The command's names, the canonical one first.
     pub names: Vec<CommandName>,
     /// The servers it concerns.
@@ -80,6 +82,15 @@ impl Submitted {
 }
 
 impl Jobs {
+    /// A ticket for a job that is accepted now.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bits.
+    pub fn new_ticket() -> io::Result<Ticket> {
+        let random = getrandom::u64().map_err(io::Error::other)?;
+        Ok(Ticket::new(clock::now(), random))
+    }
+
     /// Records a job and hands it to a supervisor; when this returns, the job no longer depends on
     /// this process.
     ///
@@ -116,11 +127,9 @@ impl Jobs {
     }
 
     fn job(&self, new: NewJob) -> io::Result<Job> {
-        let at = clock::now();
-        let random = getrandom::u64().map_err(io::Error::other)?;
         let command = new.names.first().cloned();
         Ok(Job {
-            ticket: Ticket::new(at, random),
+            ticket: new.ticket,
             command: command.ok_or_else(|| io::Error::other("a job without a command"))?,
             names: new.names,
             scope: new.scope,
@@ -129,7 +138,7 @@ impl Jobs {
             data: new.data,
             user: new.user,
             from: new.from,
-            accepted_at: clock::text(at),
+            accepted_at: clock::text(clock::now()),
             request_id: new.request_id,
             time_limit: new.time_limit.map(|limit| limit.as_secs()),
             output_limit: self.limits.output_limit,

@@ -1,0 +1,125 @@
+//! One event as one line of JSON.
+
+use std::io;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Longer texts are cut to this many characters.
+const LONGEST: usize = 512;
+
+/// One event. What does not apply is left out of the line.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// When it happened; the month of the line.
+    #[serde(serialize_with = "rfc3339")]
+    pub ts: OffsetDateTime,
+    /// What happened: `accepted`, `ended`, `refused`, `login`, …
+    pub event: &'static str,
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// How that is known: `basic`, `token`, `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
+    /// The address that the request came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The route, without its query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The command, by its canonical name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The arguments, secrets masked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub argv: Vec<String>,
+    /// The servers it is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+    /// The ticket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// What was decided, or how it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The HTTP status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The exit code of the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// The request, as `general.log` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Entry {
+    /// An event of which nothing else is known yet.
+    #[must_use]
+    pub fn new(ts: OffsetDateTime, event: &'static str) -> Self {
+        Self {
+            ts,
+            event,
+            user: None,
+            auth: None,
+            from: None,
+            method: None,
+            route: None,
+            command: None,
+            argv: Vec::new(),
+            servers: Vec::new(),
+            ticket: None,
+            outcome: None,
+            status: None,
+            exit_code: None,
+            duration_ms: None,
+            request_id: None,
+        }
+    }
+
+    /// The line, with its line feed.
+    pub(super) fn line(&self) -> io::Result<Vec<u8>> {
+        let mut value = serde_json::to_value(self)?;
+        cut(&mut value);
+        let json = value.to_string();
+        let mut line = String::with_capacity(json.len() + 1);
+        for c in json.chars() {
+            // JSON escapes the C0 characters; a terminal and a reader of lines obey some more.
+            if matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}') {
+                line.extend(["\\u", &format!("{:04x}", u32::from(c))]);
+            } else {
+                line.push(c);
+            }
+        }
+        line.push('\n');
+        Ok(line.into_bytes())
+    }
+}
+
+fn rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    serializer.serialize_str(&at.format(&Rfc3339).map_err(serde::ser::Error::custom)?)
+}
+
+fn cut(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+                text.truncate(end);
+                text.push('…');
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(cut),
+        Value::Object(map) => map.values_mut().for_each(cut),
+        _ => {}
+    }
+}

@@ -1,0 +1,424 @@
+//! Who asked for what, and how it ended: one line of JSON an event, never dropped.
+//!
+//! `audit.log` holds the current month. With the first event of another month it becomes
+//! `audit-YYYYmm.log`. A line is on disk when [`Audit::record`] returns; where it can't be, what it
+//! would tell of must not be done. Several processes write one log: each line is written under a
+//! lock. Entries hold no query values and no secrets: that is for the caller to see to.
+
+mod entry;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub use entry::Entry;
+
+/// The longest wait for another process that holds the lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The audit log of a store.
+#[derive(Debug)]
+pub struct Audit {
+    dir: PathBuf,
+    keep_months: u32,
+}
+
+impl Audit {
+    /// The audit log in `dir`, which is made (mode 0700) when missing. Of closed months the last
+    /// `keep_months` are kept, 0 keeps all.
+    ///
+    /// # Errors
+    /// When the directory can't be made, or the log there can't be written.
+    pub fn open(dir: &Path, keep_months: u32) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let audit = Self {
+            dir: dir.to_owned(),
+            keep_months,
+        };
+        drop(audit.current()?);
+        Ok(audit)
+    }
+
+    /// Writes an event. It blocks until the line is on disk.
+    ///
+    /// # Errors
+    /// When the line can't be written whole: the disk is full, the directory can't be written, or
+    /// another process has held the lock for five seconds. Nothing of the line is left then.
+    pub fn record(&self, entry: &Entry) -> io::Result<()> {
+        self.write(entry, true)
+    }
+
+    /// Writes an event that nothing waits for. The line may be lost when the host goes down, and in
+    /// no other case.
+    ///
+    /// # Errors
+    /// As [`Audit::record`].
+    pub fn note(&self, entry: &Entry) -> io::Result<()> {
+        self.write(entry, false)
+    }
+
+    fn write(&self, entry: &Entry, synced: bool) -> io::Result<()> {
+        let line = entry.line()?;
+        let lock = self.lock()?;
+        self.close_month(Month::of(entry.ts))?;
+        let mut file = self.current()?;
+        let size = file.metadata()?.len();
+        // A line that a crash cut off does not swallow this one.
+        let whole = size == 0 || {
+            let mut last = [0];
+            file.read_exact_at(&mut last, size - 1)?;
+            last == *b"\n"
+        };
+        let line = if whole {
+            line
+        } else {
+            [b"\n", line.as_slice()].concat()
+        };
+        let written = file
+            .write_all(&line)
+            .and_then(|()| if synced { file.sync_data() } else { Ok(()) });
+        if let Err(error) = written {
+            // What can't be taken back is cut off like a crash.
+            drop(file.set_len(size));
+            return Err(error);
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("audit.log")
+    }
+
+    fn current(&self) -> io::Result<File> {
+        let new = !self.path().exists();
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.path())?;
+        if new {
+            self.sync()?;
+        }
+        Ok(file)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let path = self.dir.join("audit.lock");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        let started = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(fs::TryLockError::Error(error)) => return Err(error),
+                Err(fs::TryLockError::WouldBlock) if started.elapsed() > PATIENCE => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "another process holds the audit log",
+                    ));
+                }
+                Err(fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// Puts the log of an earlier month aside. A clock that went back closes nothing.
+    fn close_month(&self, now: Month) -> io::Result<()> {
+        let Some(month) = self.month_of_log()?.filter(|month| *month < now) else {
+            return Ok(());
+        };
+        // The clock may have been in that month before.
+        let free = (1..).map(|number| {
+            let again = if number == 1 {
+                String::new()
+            } else {
+                format!(".{number}")
+            };
+            self.dir.join(format!("audit-{}{again}.log", month.name()))
+        });
+        if let Some(closed) = free.into_iter().find(|path| !path.exists()) {
+            fs::rename(self.path(), closed)?;
+        }
+        self.sync()?;
+        self.remove_old(now)
+    }
+
+    /// The month of the first line that can be read; `None` when there is no line.
+    fn month_of_log(&self) -> io::Result<Option<Month>> {
+        let file = match File::open(self.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let found = file.metadata()?;
+        if found.len() == 0 {
+            return Ok(None);
+        }
+        for line in BufReader::new(file).lines().take(2) {
+            if let Ok(line) = line
+                && let Ok(line) = serde_json::from_str::<Value>(&line)
+                && let Some(at) = line.get("ts").and_then(Value::as_str)
+                && let Ok(at) = OffsetDateTime::parse(at, &Rfc3339)
+            {
+                return Ok(Some(Month::of(at)));
+            }
+        }
+        Ok(Some(Month::of(found.modified()?.into())))
+    }
+
+    fn remove_old(&self, now: Month) -> io::Result<()> {
+        if self.keep_months == 0 {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let month = name.to_str().and_then(|name| {
+                let rest = name.strip_prefix("audit-")?.strip_suffix(".log")?;
+                Month::parse(rest.get(..6)?)
+            });
+            if month.is_some_and(|month| month.0.saturating_add(self.keep_months) < now.0) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A month, as the count of months since the year 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+struct Month(u32);
+
+impl Month {
+    fn of(at: OffsetDateTime) -> Self {
+        let at = at.to_offset(time::UtcOffset::UTC);
+        let year = u32::try_from(at.year()).unwrap_or(0);
+        Self(year * 12 + u32::from(u8::from(at.month())) - 1)
+    }
+
+    /// Reads `YYYYmm`.
+    fn parse(name: &str) -> Option<Self> {
+        let (year, month) = (
+            name.get(..4)?.parse::<u32>().ok()?,
+            name.get(4..6)?.parse::<u32>().ok()?,
+        );
+        (1..=12)
+            .contains(&month)
+            .then(|| Self(year * 12 + month - 1))
+    }
+
+    /// `YYYYmm`.
+    fn name(self) -> String {
+        format!("{:04}{:02}", self.0 / 12, self.0 % 12 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use time::macros::datetime;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn at(ts: OffsetDateTime) -> Entry {
+        Entry::new(ts, "accepted")
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_what_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs");
+        let audit = Audit::open(&logs, 0).unwrap();
+        let entry = Entry {
+            user: Some("ada\n\u{2028}".to_owned()),
+            argv: vec!["backup".to_owned(), "x".repeat(600)],
+            status: Some(202),
+            ..at(datetime!(2026-11-20 21:43:04.5 +1))
+        };
+        audit.record(&entry).unwrap();
+        let text = fs::read_to_string(logs.join("audit.log")).unwrap();
+        let wanted = format!(
+            "{{\"ts\":\"2026-11-20T20:43:04.5Z\",\"event\":\"accepted\",\"user\":\"ada\\n\\u2028\",\"argv\":[\"backup\",\"{}…\"],\"status\":202}}\n",
+            "x".repeat(512)
+        );
+        assert_eq!(text, wanted);
+        assert_eq!(
+            fs::metadata(logs.join("audit.log"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::metadata(&logs).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+    }
+
+    #[test]
+    fn another_month_begins_another_file_and_old_ones_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::open(dir.path(), 2).unwrap();
+        for ts in [
+            datetime!(2026-09-30 23:59:59 UTC),
+            datetime!(2026-10-01 00:00:00 UTC),
+            datetime!(2026-10-02 00:00:00 UTC),
+            datetime!(2026-12-01 00:00:00 UTC),
+            datetime!(2027-01-01 00:00:00 UTC),
+        ] {
+            audit.record(&at(ts)).unwrap();
+        }
+        assert_eq!(
+            names(dir.path()),
+            ["audit-202612.log", "audit.lock", "audit.log"]
+        );
+        audit
+            .record(&at(datetime!(2027-02-01 00:00:00 UTC)))
+            .unwrap();
+        assert_eq!(
+            names(dir.path()),
+            [
+                "audit-202612.log",
+                "audit-202701.log",
+                "audit.lock",
+                "audit.log"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_month_is_kept_when_nothing_else_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::open(dir.path(), 0).unwrap();
+        for ts in [
+            datetime!(2020-01-01 0:00 UTC),
+            datetime!(2026-01-01 0:00 UTC),
+            datetime!(2026-02-01 0:00 UTC),
+        ] {
+            audit.record(&at(ts)).unwrap();
+        }
+        assert_eq!(
+            names(dir.path()),
+            [
+                "audit-202001.log",
+                "audit-202601.log",
+                "audit.lock",
+                "audit.log"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_and_forth_overwrites_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::open(dir.path(), 0).unwrap();
+        let (october, november) = (
+            datetime!(2026-10-31 0:00 UTC),
+            datetime!(2026-11-01 0:00 UTC),
+        );
+        audit.record(&at(october)).unwrap();
+        audit.record(&at(november)).unwrap();
+        audit.record(&at(october)).unwrap();
+        assert_eq!(
+            names(dir.path()),
+            ["audit-202610.log", "audit.lock", "audit.log"]
+        );
+        fs::remove_file(dir.path().join("audit.log")).unwrap();
+        audit.record(&at(october)).unwrap();
+        audit.record(&at(november)).unwrap();
+        assert_eq!(
+            names(dir.path()),
+            [
+                "audit-202610.2.log",
+                "audit-202610.log",
+                "audit.lock",
+                "audit.log"
+            ]
+        );
+    }
+
+    #[test]
+    fn writers_share_the_log_and_the_change_of_month() {
+        let dir = tempfile::tempdir().unwrap();
+        let writers: Vec<_> = (0..3)
+            .map(|_| {
+                let audit = Audit::open(dir.path(), 0).unwrap();
+                thread::spawn(move || {
+                    for month in 1..=12u8 {
+                        let day =
+                            time::Date::from_calendar_date(2026, month.try_into().unwrap(), 1)
+                                .unwrap();
+                        audit.record(&at(day.midnight().assume_utc())).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        let mut lines = 0;
+        for name in names(dir.path()) {
+            for line in fs::read_to_string(dir.path().join(name)).unwrap().lines() {
+                serde_json::from_str::<Value>(line).unwrap();
+                lines += 1;
+            }
+        }
+        assert_eq!(lines, 36);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_swallows_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::open(dir.path(), 0).unwrap();
+        let first = at(datetime!(2026-11-20 0:00 UTC));
+        audit.record(&first).unwrap();
+        let path = dir.path().join("audit.log");
+        fs::write(
+            &path,
+            [&fs::read(&path).unwrap(), b"{\"ts\":\"20".as_slice()].concat(),
+        )
+        .unwrap();
+        audit.record(&first).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let whole = text
+            .lines()
+            .filter(|line| serde_json::from_str::<Value>(line).is_ok())
+            .count();
+        assert_eq!((whole, text.lines().count()), (2, 3));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("logs"), "in the way").unwrap();
+        assert!(Audit::open(&dir.path().join("logs"), 0).is_err());
+        let audit = Audit::open(&dir.path().join("there"), 0).unwrap();
+        fs::remove_dir_all(dir.path().join("there")).unwrap();
+        assert!(audit.record(&at(datetime!(2026-11-20 0:00 UTC))).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! What the audit log says of a request.
+
+use std::io;
+use std::sync::Arc;
+
+use super::outcome::RefusalKind;
+use super::{CallContext, Dispatch, Refusal};
+use crate::audit::Entry;
+use crate::auth::{AuthKind, Caller};
+use crate::names::Scope;
+use crate::{blocking, clock, redact};
+
+/// An event of a caller's request.
+pub(super) fn entry(event: &'static str, caller: &Caller, context: &CallContext) -> Entry {
+    let mut entry = Entry::new(clock::now(), event);
+    entry.user = Some(caller.user.to_string());
+    entry.auth = Some(
+        match caller.kind {
+            AuthKind::Basic => "basic",
+            AuthKind::Token => "token",
+        }
+        .to_owned(),
+    );
+    entry.from = caller.from.map(|from| from.to_string());
+    entry.method = Some(if context.method_is_get { "GET" } else { "POST" }.to_owned());
+    entry.route = Some(context.route.to_owned());
+    entry.request_id = Some(context.request_id.clone());
+    entry
+}
+
+/// The servers of a scope, as the log names them.
+pub(super) fn servers(scope: &Scope) -> Vec<String> {
+    match scope {
+        Scope::Global => Vec::new(),
+        Scope::All => vec!["all".to_owned()],
+        Scope::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Arguments without secrets.
+pub(super) fn masked(arguments: &[String]) -> Vec<String> {
+    let masked = arguments.iter().map(|word| redact::text(word).into_owned());
+    masked.collect()
+}
+
+impl Dispatch {
+    /// Writes a line that must be on disk before what it tells of is done.
+    pub(super) async fn record(&self, entry: Entry) -> Result<(), Refusal> {
+        let audit = Arc::clone(&self.audit);
+        let recorded = blocking::run(move || audit.record(&entry)).await;
+        recorded.and_then(|recorded| recorded).map_err(|error| {
+            let full = matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+            let kind = if full {
+                RefusalKind::StoreFull
+            } else {
+                RefusalKind::Unavailable
+            };
+            let words = "audit.log takes no line, so nothing that changes state is done";
+            Refusal::caused(kind, words, error)
+        })
+    }
+
+    /// Writes a line about what is done already.
+    pub(super) async fn note(&self, entry: Entry) {
+        let audit = Arc::clone(&self.audit);
+        match blocking::run(move || audit.note(&entry)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) | Err(error) => tracing::error!(%error, "audit.log takes no line"),
+        }
+    }
+}
