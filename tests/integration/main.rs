@@ -15,4 +15,5 @@
 )]
 
 mod layers;
+mod parser_score;
 mod rig;

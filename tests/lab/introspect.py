@@ -155,7 +155,8 @@ def command(name, aliases, summary, parser):
 def commands(parser):
     """Every command once; names that lead to one and the same parser are its aliases."""
     subparsers = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)][0]
-    listed = dict((entry.dest, entry) for entry in subparsers._choices_actions)
+    # On Python 2.7 Barman's own pseudo action has the aliases in its name, too.
+    listed = dict((entry.dest.split()[0], entry) for entry in subparsers._choices_actions)
     for name, entry in listed.items():
         same = [n for n, p in subparsers.choices.items() if p is subparsers.choices[name]]
         yield command(name, [n for n in same if n != name], entry.help, subparsers.choices[name])
@@ -175,7 +176,7 @@ def main(widths):
     json.dump(
         {
             "version": __version__,
-            "python": "%d.%d" % sys.version_info[:2],
+            "python": "%d.%d.%d" % sys.version_info[:3],
             "commands": found,
             "pages": pages,
         },

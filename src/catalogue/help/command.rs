@@ -88,8 +88,8 @@ fn full(page: &Page<'_>) -> usize {
     wrap::full(all.iter().map(Vec::as_slice))
 }
 
-/// Pairs the positional arguments of the usage, which tells their number, with those of the list,
-/// which tells what they are.
+/// Pairs the positional arguments of the usage, which tells their number and order, with those of
+/// the list, which tells what they are; a group of arguments is listed after the others.
 fn positionals(
     page: &Page<'_>,
     usage: &[&str],
@@ -107,31 +107,38 @@ fn positionals(
         what: what.to_owned(),
         detail,
     };
-    // Under a heading of Barman's own, a line that is no argument describes the group.
-    let is_argument = |spec: &Spec| specs.iter().any(|other| other.shows(spec));
-    let mut listed = page
-        .sections
-        .iter()
-        .flat_map(|section| section.items.iter().map(|item| (section.known, item)))
-        .filter(|(_, item)| !item.is_option())
-        .map(|(known, item)| (known, item, Spec::one(item.label)))
-        .filter(|(known, _, spec)| *known || spec.as_ref().is_some_and(is_argument));
+    let mut listed = Vec::new();
+    for section in &page.sections {
+        for item in section.items.iter().filter(|item| !item.is_option()) {
+            let shown = Spec::one(item.label);
+            // Under a heading of Barman's own, a line that is no argument describes the group.
+            let is_argument = |shown: &Spec| specs.iter().any(|spec| spec.shows(shown));
+            if !section.known && !shown.as_ref().is_some_and(is_argument) {
+                continue;
+            }
+            if listed.len() > MAX_POSITIONALS {
+                break;
+            }
+            let shown = shown.ok_or_else(|| HelpError::Malformed {
+                what: what.to_owned(),
+                detail: format!(
+                    "{:?} stands where an argument should",
+                    super::start(item.label)
+                ),
+            })?;
+            listed.push((item, shown));
+        }
+    }
     let mut names = HashSet::new();
     let mut positionals = Vec::new();
-    for spec in &specs {
+    for spec in specs {
         // The usage shows `...` alone for an argument that takes the rest of the line.
         let is_rest = spec.word.is_none() && spec.choices.is_empty();
-        let (item, shown) = match listed.next() {
-            Some((_, item, Some(shown))) if is_rest || shown.shows(spec) => (item, shown),
-            other => {
-                let listed = other.map_or("nothing", |(_, item, _)| item.label);
-                return Err(disagree(format!(
-                    "it has {:?} where the list has {:?}",
-                    spec.word,
-                    super::start(listed)
-                )));
-            }
-        };
+        let place = listed
+            .iter()
+            .position(|(_, shown)| is_rest || shown.shows(&spec))
+            .ok_or_else(|| disagree(format!("{} is not listed", spec.label())))?;
+        let (item, shown) = listed.remove(place);
         // A set hides the argument's name.
         let name = shown.word.unwrap_or_else(|| "value".to_owned());
         if !names.insert(name.clone()) {
@@ -148,8 +155,8 @@ fn positionals(
             description: help(item),
         });
     }
-    match listed.next() {
-        Some((_, item, _)) => Err(disagree(format!(
+    match listed.first() {
+        Some((item, _)) => Err(disagree(format!(
             "{:?} is not in it",
             super::start(item.label)
         ))),

@@ -17,6 +17,9 @@ mod spec;
 mod usage;
 mod wrap;
 
+#[cfg(test)]
+mod tests;
+
 use super::{Catalogue, Command};
 use crate::names::{CommandName, NameError};
 use page::Page;

@@ -26,7 +26,7 @@ impl Listed<'_, '_> {
 /// Every option that the page lists, `--help` with them.
 ///
 /// # Errors
-/// When a line is no option, a spelling stands twice, or there are too many.
+/// When a line is no option, a spelling stands twice, or there are none or too many.
 pub(super) fn listed<'p, 't>(
     page: &'p Page<'t>,
     what: &str,
@@ -50,6 +50,12 @@ pub(super) fn listed<'p, 't>(
             }
         }
         listed.push(Listed { flags, spec, item });
+    }
+    if listed.is_empty() {
+        return Err(HelpError::Malformed {
+            what: what.to_owned(),
+            detail: "it lists no option, not even --help; it may be cut".to_owned(),
+        });
     }
     Ok(listed)
 }

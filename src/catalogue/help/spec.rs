@@ -207,6 +207,12 @@ impl Spec {
         self.word == other.word && self.choices == other.choices
     }
 
+    /// The word or the set, as an error names it.
+    pub(super) fn label(&self) -> String {
+        let set = || format!("{{{}}}", self.choices.join(","));
+        super::start(&self.word.clone().unwrap_or_else(set))
+    }
+
     /// How many values an option with this notation takes.
     pub(super) fn takes(&self) -> Takes {
         match (self.min, self.max) {

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 const MAX_WORDS: usize = 20_000;
 
 /// No English word is this long, so two that were joined are two.
-const LONGEST_WORD: usize = 16;
+const LONGEST_WORD: usize = 15;
 
 /// The most characters of one word that are looked at.
 const MAX_WORD: usize = 200;
