@@ -4,8 +4,9 @@
 //! where a word is longer than the line, anywhere. The first is undone by a space; the second by
 //! nothing, told by the letters around the hyphen; the third leaves no mark. It can only be
 //! suspected where a line is full to the last column and the word, put together, would not fit
-//! one line; then what is known of the other words decides. From 40 columns on that finds every
-//! cut in the help of the known versions; below, some stay in doubt.
+//! one line; then what is known of the other words decides. Measured on the help of 2.10 to 3.19.1:
+//! from 24 columns on every text comes out as it went in, below one space may be too many or
+//! missing in a description.
 
 use std::collections::HashSet;
 
