@@ -114,7 +114,7 @@ fn every_field_of_every_version_is_what_argparse_says() {
 type Flip = (&'static str, fn(&mut Truth));
 
 /// One change for each kind of field.
-const FLIPS: [Flip; 20] = [
+const FLIPS: [Flip; 21] = [
     ("version", |t| t.version.push('0')),
     ("a command's name", |t| t.commands[0].name.push('x')),
     ("a command less", |t| drop(t.commands.pop())),
@@ -159,10 +159,11 @@ const FLIPS: [Flip; 20] = [
     ("an option's choices", |t| {
         an_option(t, |takes| takes == Takes::Optional).choices.pop();
     }),
-    ("an option's default and description", |t| {
-        let option = an_option(t, |_| true);
-        option.default = Some("x".into());
-        option.description.push('.');
+    ("an option's default", |t| {
+        an_option(t, |_| true).default = Some("x".into());
+    }),
+    ("an option's description", |t| {
+        an_option(t, |_| true).description.push('.');
     }),
 ];
 
