@@ -38,7 +38,8 @@ pip_install() {
         if "$BARMAN_PYTHON" -m pip install --disable-pip-version-check --no-input -q "$@" </dev/null >"$dir/log/pip.log" 2>&1; then
             return
         fi
-        ! grep -q 'No matching distribution' "$dir/log/pip.log" || break
+        # A version that PyPI does not have is not there at the third attempt either.
+        ! grep -q 'from versions: .*[0-9]' "$dir/log/pip.log" || break
         say "pip did not succeed (attempt $try of 3)"
         sleep 3
     done
@@ -47,7 +48,7 @@ pip_install() {
 }
 
 configure_barman() {
-    mkdir_of_account barman etc/barman.d
+    mkdir_of_account etc/barman.d
     BARMAN_HOME=$dir/barman BARMAN_CONF=$dir/etc/barman.conf
     # Barman 3 and later copy from a cluster on the same machine; before, only through SSH.
     local method=local-rsync
@@ -115,22 +116,25 @@ with ThreadPoolExecutor(os.cpu_count()) as pool:
 PY
 }
 
-# WAL has to come in before `barman check` is content.
+# WAL has to come in before `barman check` is content: it waits ten seconds for a server that has none.
 first_wal() {
     say "WAL archiving of main and other"
-    # The first check makes the folders of a server; that it fails is no news.
-    barman_as_lab check all >/dev/null 2>&1 || true
     quietly "replication slot" barman_as_lab receive-wal --create-slot other
     quietly "barman cron" barman_as_lab cron
-    local try
+    local try server
     for try in {1..50}; do
         ! wal_streams || break
         sleep 0.2
     done
     ((try < 50)) || die "barman receive-wal does not stream from the cluster; see $dir/barman/barman.log"
     quietly "first WAL of main" barman_as_lab switch-wal --force --archive --archive-timeout 60 main
-    quietly "first WAL of other" barman_as_lab switch-wal --force --archive --archive-timeout 60 other
-    local server
+    # Barman leaves the newest streamed segment alone until the next one begins, which an idle cluster takes a while to do.
+    quietly "row after the first WAL" psql_as_lab -c "SELECT pg_logical_emit_message(true, 'lab', 'up')"
+    for try in {1..60}; do
+        quietly "first WAL of other" barman_as_lab archive-wal other
+        [[ -z $(as_lab find "$BARMAN_HOME/other/wals" -type f -name "0000*") ]] || break
+        sleep 0.5
+    done
     for server in main other; do
         quietly "barman check $server" barman_as_lab check "$server"
     done

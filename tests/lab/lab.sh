@@ -142,6 +142,7 @@ up() {
     install_packages
     set_account
     mkdir_of_account home restore run etc work
+    check_account
     RESTORE_DIR=$dir/restore WORK_DIR=$dir/work BIN_DIR=$dir/bin
     build_postgres
     build_sshd

@@ -4,14 +4,15 @@
 build_postgres() {
     step=PostgreSQL
     say "PostgreSQL from $PG_BIN"
-    mkdir_of_account pg
+    mkdir_of_account pg barman
     PG_DATA=$dir/pg/data PGHOST=$dir/run PGUSER=postgres PGDATABASE=postgres LAB_TABLE=stock LAB_ROWS=1000
     PGPORT=$(free_port)
     PG_VERSION=$("$PG_BIN/postgres" --version | grep -oE '[0-9]+(\.[0-9]+)*' | head -n 1)
     # Small WAL segments: hundreds of backups shall not fill the disk.
     quietly initdb as_lab "$PG_BIN/initdb" -D "$PG_DATA" -U "$PGUSER" -E UTF8 --locale=C.UTF-8 --no-sync --wal-segsize=1 \
         --auth-local=trust --auth-host=scram-sha-256
-    as_lab mkdir "$dir/pg/outgoing"
+    # Both exist before the first segment is ready: a failing archive_command is not tried again for a minute.
+    as_lab mkdir -p "$dir/pg/outgoing" "$dir/barman/main/incoming"
     # A WAL segment is copied beside and then moved: Barman never sees half of one.
     as_lab tee -a "$PG_DATA/postgresql.conf" >/dev/null <<CONF
 
