@@ -41,11 +41,12 @@ install_packages() {
     find_postgres || die "PostgreSQL's server programs (initdb, postgres, pg_basebackup) are still missing"
 }
 
-# install_commands COMMAND=PACKAGE...
+# install_commands COMMAND=PACKAGE[,PACKAGE]...
 install_commands() {
     local pair missing=()
     for pair in "$@"; do
-        command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+        # shellcheck disable=SC2206  # one word for each package
+        command -v "${pair%%=*}" >/dev/null || { pair=${pair#*=}; missing+=(${pair//,/ }); }
     done
     ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
 }

@@ -11,11 +11,11 @@ need_rust() {
     PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/local/cargo/bin
     export PATH
     command -v git >/dev/null || missing "git is not installed: 'apt-get install git'"
-    "$lab" packages cc=gcc python3=python3
+    "$lab" packages cc=gcc,libc6-dev python3=python3
     local how="install Rust 1.89 or later, for instance with https://rustup.rs: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
-    command -v cargo >/dev/null && command -v rustc >/dev/null || missing "cargo is neither in PATH nor in ~/.cargo/bin; $how"
+    command -v cargo >/dev/null || missing "cargo is neither in PATH nor in ~/.cargo/bin; $how"
     local version
-    version=$(rustc --version | cut -d' ' -f2) || missing "rustc does not start; $how"
+    version=$(rustc --version | cut -d' ' -f2) || missing "rustc does not start or is not in PATH; $how"
     [[ $(printf '%s\n' 1.89.0 "$version" | sort -V | head -n 1) == 1.89.0 ]] || missing "rustc $version is too old; $how"
 }
 
