@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::outcome::{Outcome, RefusalKind};
-use super::{Dispatch, Refusal, Reply, answer};
+use super::{CallContext, Dispatch, Refusal, Reply, answer, trail};
 use crate::auth::Caller;
 use crate::blocking;
 use crate::clock;
@@ -151,9 +151,13 @@ impl Dispatch {
     pub async fn history_cancel(
         &self,
         caller: &Caller,
+        context: CallContext,
         parameters: Parameters,
     ) -> Result<Reply, Refusal> {
         let ticket = read_ticket(parameters)?;
+        let mut entry = trail::entry("cancel", caller, &context);
+        entry.ticket = Some(ticket.to_string());
+        self.record(entry).await?;
         let (jobs, who, wanted) = (self.jobs.clone(), caller.clone(), ticket.clone());
         let cancelled = blocking::run(move || {
             visible(&jobs, &who, &wanted)?;

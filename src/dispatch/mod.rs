@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 pub use outcome::RefusalKind;
 pub use refusal::Refusal;
+pub use trail::entry;
 
 use crate::audit::Audit;
 use crate::auth::Caller;
@@ -147,7 +148,9 @@ impl Dispatch {
     ///
     /// # Errors
     /// When Barman can't be asked or understood, or a rebuild ended a moment ago.
-    pub async fn reload(&self, caller: &Caller) -> Result<Reply, Refusal> {
+    pub async fn reload(&self, caller: &Caller, context: CallContext) -> Result<Reply, Refusal> {
+        self.record(trail::entry("reload", caller, &context))
+            .await?;
         let refresh = Arc::clone(&self.refresh);
         let rebuilt = blocking::run(move || refresh.rebuild()).await;
         let catalogue = rebuilt.map_err(Refusal::internal)??;

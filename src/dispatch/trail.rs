@@ -11,7 +11,8 @@ use crate::names::Scope;
 use crate::{blocking, clock, redact};
 
 /// An event of a caller's request.
-pub(super) fn entry(event: &'static str, caller: &Caller, context: &CallContext) -> Entry {
+#[must_use]
+pub fn entry(event: &'static str, caller: &Caller, context: &CallContext) -> Entry {
     let mut entry = Entry::new(clock::now(), event);
     entry.user = Some(caller.user.to_string());
     entry.auth = Some(
@@ -64,7 +65,7 @@ impl Dispatch {
     }
 
     /// Writes a line about what is done already.
-    pub(super) async fn note(&self, entry: Entry) {
+    pub async fn note(&self, entry: Entry) {
         let audit = Arc::clone(&self.audit);
         match blocking::run(move || audit.note(&entry)).await {
             Ok(Ok(())) => {}

@@ -16,6 +16,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::atomicfile::Lock;
+use crate::audit::{Audit, Entry};
 use crate::auth::Users;
 use crate::clock;
 use crate::names::{CommandName, Ticket};
@@ -90,6 +91,7 @@ fn supervise(root: &Path, ticket: &Ticket) -> io::Result<()> {
         None => cancelled(&folder, nothing_ran()),
     };
     mask_record(&folder, &job);
+    note_end(&store, &job, &result);
     while store.close(&folder, &result).is_err() {
         // The store is full or can't be written: the end is kept here until it can.
         std::thread::sleep(RETRY);
@@ -124,6 +126,23 @@ fn mask_record(folder: &JobFolder, job: &Job) {
         // Nothing else depends on it, and the end must still be recorded.
         tracing::warn!(%error, ticket = %job.ticket, "a record was not masked");
     }
+}
+
+/// Tells the audit log of the end. What it misses stands in the job's own record.
+fn note_end(store: &Store, job: &Job, result: &JobResult) {
+    let mut entry = Entry::new(clock::now(), "ended");
+    entry.user = Some(job.user.to_string());
+    entry.command = Some(job.command.to_string());
+    entry.ticket = Some(job.ticket.to_string());
+    entry.request_id = Some(job.request_id.clone());
+    entry.outcome = serde_json::to_value(result.state)
+        .ok()
+        .and_then(|state| state.as_str().map(str::to_owned));
+    entry.exit_code = result.exit_code;
+    entry.duration_ms = result.duration_ms;
+    let recorded = Audit::open(&store.logs(), 0).and_then(|audit| audit.record(&entry));
+    // There is nobody to tell, and the end must still be recorded.
+    drop(recorded);
 }
 
 /// Waits for a place among the jobs that run at once; `None` when the job is cancelled meanwhile.

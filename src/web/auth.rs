@@ -9,6 +9,7 @@ use super::guards::Login;
 use super::reply::{document, envelope};
 use super::routes::{Call, Work};
 use crate::auth::Caller;
+use crate::dispatch;
 use crate::policy::Rule;
 
 /// `/auth/token`: a token for a name and a password.
@@ -38,9 +39,12 @@ pub(super) fn user<'a>(_: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
 }
 
 /// `/auth/logout`: every token of the caller ends.
-pub(super) fn logout<'a>(app: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
+pub(super) fn logout<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
     Box::pin(async move {
         app.auth.logout(caller).await?;
+        app.door
+            .note(dispatch::entry("logout", caller, &call.context))
+            .await;
         Ok(envelope(
             &format!("every token of user {} has ended", caller.user),
             &json!([]),

@@ -12,8 +12,8 @@ pub(super) fn help<'a>(app: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
 }
 
 /// `/barman/reload`: reads the catalogue anew.
-pub(super) fn reload<'a>(app: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
-    Box::pin(async move { Ok(app.door.reload(caller).await?) })
+pub(super) fn reload<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    Box::pin(async move { Ok(app.door.reload(caller, call.context).await?) })
 }
 
 /// `/barman/<command>/help`: one command.

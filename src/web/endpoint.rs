@@ -16,7 +16,9 @@ use super::guards::{Credentials, Login, credentials, prefers_async, wants_html};
 use super::query::{Pairs, from_query, join};
 use super::routes::{AuthKind, COMMAND, Call, Changes, Handler, Right, Row};
 use super::{App, body, reply};
+use crate::audit::Entry;
 use crate::auth::{AuthError, Caller};
+use crate::clock;
 use crate::dispatch::{CallContext, RefusalKind, Reply};
 use crate::names::{CommandName, Scope};
 use crate::parameters::Parameters;
@@ -77,14 +79,27 @@ impl Endpoint {
                     return Err(AuthError::Unauthorized.into());
                 };
                 self.parameters(request, data, marks, query).await?;
-                let known = run(app, &login, marks.from).await?;
+                let known = run(app, &login, marks.from).await;
+                note(
+                    app,
+                    marks,
+                    "login",
+                    row.path,
+                    &login.name,
+                    known.as_ref().err(),
+                )
+                .await;
                 marks.set_user(&login.name);
-                Ok(known)
+                known
             }
             Handler::Known(run) => {
                 let caller = self.identify(app, credentials, marks).await?;
                 marks.set_user(caller.user.as_str());
-                self.check_right(&caller)?;
+                if let Err(failure) = self.check_right(&caller) {
+                    let user = caller.user.as_str();
+                    note(app, marks, "refused", row.path, user, Some(&failure)).await;
+                    return Err(failure);
+                }
                 let parameters = self.parameters(request, data, marks, query).await?;
                 let call = Call {
                     command,
@@ -197,4 +212,23 @@ impl Endpoint {
             _ => Challenge::Bearer,
         }
     }
+}
+
+/// Tells the audit log what came of a request before it reached the door.
+async fn note(
+    app: &App,
+    marks: &Marks,
+    event: &'static str,
+    route: &str,
+    user: &str,
+    failure: Option<&Failure>,
+) {
+    let mut entry = Entry::new(clock::now(), event);
+    entry.user = Some(user.to_owned());
+    entry.from = Some(marks.from.to_string());
+    entry.method = Some(marks.method.as_str().to_owned());
+    entry.route = Some(route.to_owned());
+    entry.request_id = Some(marks.id.clone());
+    entry.status = Some(failure.map_or(200, Failure::status));
+    app.door.note(entry).await;
 }

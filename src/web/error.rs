@@ -101,6 +101,11 @@ impl Failure {
         Self { challenge, ..self }
     }
 
+    /// The HTTP status it is answered with.
+    pub(super) fn status(&self) -> u16 {
+        Outcome::Refused(self.refusal.kind).row().http
+    }
+
     /// Writes the answer, and the cause to the log.
     pub(super) fn respond(self, marks: &Marks) -> Response<'static> {
         let Self {

@@ -16,5 +16,11 @@ pub(super) fn result<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'
 
 /// `/history/cancel`: stops a job.
 pub(super) fn cancel<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    Box::pin(async move { Ok(app.door.history_cancel(caller, call.parameters).await?) })
+    Box::pin(async move {
+        let reply = app
+            .door
+            .history_cancel(caller, call.context, call.parameters)
+            .await?;
+        Ok(reply)
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::audit::Entry;
 use crate::auth::{Auth, AuthError, Caller, IssuedToken};
 use crate::dispatch::{CallContext, Dispatch, Refusal, Reply};
 use crate::names::CommandName;
@@ -59,7 +60,7 @@ pub trait Door: Send + Sync {
     ///
     /// # Errors
     /// When the door refuses it; see [`Refusal`].
-    async fn reload(&self, caller: &Caller) -> Result<Reply, Refusal>;
+    async fn reload(&self, caller: &Caller, context: CallContext) -> Result<Reply, Refusal>;
 
     /// Runs a command.
     ///
@@ -89,7 +90,15 @@ pub trait Door: Send + Sync {
     ///
     /// # Errors
     /// When the door refuses it; see [`Refusal`].
-    async fn history_cancel(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal>;
+    async fn history_cancel(
+        &self,
+        caller: &Caller,
+        context: CallContext,
+        given: Parameters,
+    ) -> Result<Reply, Refusal>;
+
+    /// Tells the audit log of something that happened outside the door.
+    async fn note(&self, entry: Entry);
 
     /// Whether commands can run.
     ///
@@ -132,8 +141,8 @@ impl Door for Dispatch {
         Dispatch::command_help(self, caller, command)
     }
 
-    async fn reload(&self, caller: &Caller) -> Result<Reply, Refusal> {
-        Dispatch::reload(self, caller).await
+    async fn reload(&self, caller: &Caller, context: CallContext) -> Result<Reply, Refusal> {
+        Dispatch::reload(self, caller, context).await
     }
 
     async fn run(
@@ -154,8 +163,17 @@ impl Door for Dispatch {
         Dispatch::history_result(self, caller, given).await
     }
 
-    async fn history_cancel(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal> {
-        Dispatch::history_cancel(self, caller, given).await
+    async fn history_cancel(
+        &self,
+        caller: &Caller,
+        context: CallContext,
+        given: Parameters,
+    ) -> Result<Reply, Refusal> {
+        Dispatch::history_cancel(self, caller, context, given).await
+    }
+
+    async fn note(&self, entry: Entry) {
+        Dispatch::note(self, entry).await;
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {

@@ -4,6 +4,8 @@ use std::io;
 
 use ::rocket::http::{ContentType, Header};
 use ::rocket::local::blocking::LocalRequest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::answers::bearer;
@@ -122,4 +124,26 @@ fn the_cause_of_a_failure_is_logged_once_with_the_id() {
     assert_eq!(causes.len(), 1, "{lines:#?}");
     assert_eq!(causes[0]["level"], "ERROR");
     assert_eq!(causes[0]["fields"]["request_id"], *id);
+}
+
+#[test]
+fn logins_logouts_and_missing_rights_are_told_to_the_audit_log() {
+    let (client, play) = local(|_| ());
+    let ask = |path: &'static str, credentials: String| {
+        let header = Header::new("Authorization", credentials);
+        client.get(path).header(header).dispatch().status().code
+    };
+    let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+    assert_eq!(ask("/auth/token", basic("ann:secret")), 200);
+    assert_eq!(ask("/auth/token", basic("ann:wrong")), 401);
+    assert_eq!(ask("/history/list", format!("Bearer {BOB_TOKEN}")), 403);
+    assert_eq!(ask("/auth/logout", format!("Bearer {ANN_TOKEN}")), 200);
+    let noted = play.noted.lock().unwrap().clone();
+    let wanted = [
+        "login ann 200",
+        "login ann 401",
+        "refused bob 403",
+        "logout ann 0",
+    ];
+    assert_eq!(noted, wanted);
 }

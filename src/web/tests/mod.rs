@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::reply::{document, envelope};
 use super::*;
+use crate::audit::Entry;
 use crate::auth::{AuthError, AuthKind, Caller, IssuedToken};
 use crate::dispatch::{Body, CallContext, Refusal, RefusalKind, Reply};
 use crate::names::{CommandName, UserName};
@@ -60,6 +61,7 @@ struct Play {
     started: AtomicUsize,
     logins: AtomicUsize,
     not_ready: Mutex<Vec<String>>,
+    noted: Mutex<Vec<String>>,
 }
 
 impl Play {
@@ -153,7 +155,7 @@ impl Door for Play {
         Ok(self.echo(&what, caller, &Parameters::default()))
     }
 
-    async fn reload(&self, caller: &Caller) -> Result<Reply, Refusal> {
+    async fn reload(&self, caller: &Caller, _: CallContext) -> Result<Reply, Refusal> {
         Ok(self.echo("reload", caller, &Parameters::default()))
     }
 
@@ -202,8 +204,23 @@ impl Door for Play {
         Ok(self.echo("result", caller, &given))
     }
 
-    async fn history_cancel(&self, caller: &Caller, given: Parameters) -> Result<Reply, Refusal> {
+    async fn history_cancel(
+        &self,
+        caller: &Caller,
+        _: CallContext,
+        given: Parameters,
+    ) -> Result<Reply, Refusal> {
         Ok(self.echo("cancel", caller, &given))
+    }
+
+    async fn note(&self, entry: Entry) {
+        let user = entry.user.unwrap_or_default();
+        let line = format!(
+            "{} {user} {}",
+            entry.event,
+            entry.status.unwrap_or_default()
+        );
+        self.noted.lock().unwrap().push(line);
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {
