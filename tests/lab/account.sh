@@ -34,8 +34,16 @@ set_account() {
     fi
 }
 
-# Takes barmanlab, or the next free name when another lab on this machine has that one.
+# Takes barmanlab, or the next free name when another lab on this machine has that one. One lab chooses at a time.
 make_account() {
+    local lock
+    exec {lock}>/run/lock/barmanapi-lab
+    flock "$lock"
+    choose_account
+    exec {lock}>&-
+}
+
+choose_account() {
     local number name home
     for number in '' 2 3 4 5 6 7 8 9; do
         name=barmanlab$number
@@ -52,7 +60,7 @@ make_account() {
             return
         fi
         # One that was left over when its folder was removed by hand.
-        if [[ ! -e $home && $(getent passwd "$name" | cut -d: -f5) == "barmanapi lab" ]] \
+        if [[ ! -e ${home%/home} && $(getent passwd "$name" | cut -d: -f5) == "barmanapi lab" ]] \
             && usermod --home "$LAB_HOME" "$name" 2>/dev/null; then
             LAB_USER=$name
             return
@@ -95,8 +103,8 @@ mkdir_of_account() {
     done
 }
 
-# Ends what still runs out of this folder: with an account of its own everything of that account, otherwise the processes whose
-# program, script or data are in it.
+# Ends what still runs out of this folder: the processes of the lab's account whose program, script, data or working folder are in it,
+# and their children. The number of the account alone says too little: a container may have the same one for another lab.
 stop_the_rest() {
     [[ -n ${LAB_UID:-} ]] || return 0
     local round left
@@ -114,24 +122,33 @@ stop_the_rest() {
 }
 
 processes_left() {
-    local whole=no
-    [[ $(id -u) != 0 || $LAB_UID == 0 ]] || whole=yes
-    "$PYTHON" - "$dir/" "$LAB_UID" "$whole" <<'PY'
+    local own=no
+    [[ $(id -u) != 0 || $LAB_UID == 0 ]] || own=yes
+    "$PYTHON" - "$dir" "$LAB_UID" "$own" <<'PY'
 import os, sys
-folder, uid, whole = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "yes"
+folder, uid, own = sys.argv[1] + "/", int(sys.argv[2]), sys.argv[3] == "yes"
+here = os.stat("/")
 
 def read(pid, name):
     with open(f"/proc/{pid}/{name}", "rb") as file:
         return file.read().decode(errors="replace")
 
-def ours(pid):
-    if os.stat(f"/proc/{pid}").st_uid != uid or read(pid, "stat").rpartition(")")[2].split()[0] == "Z":
-        return False
-    if whole:
-        return True
+def parent(pid):
+    return int(read(pid, "stat").rpartition(")")[2].split()[1])
+
+# True for a living process of the account that sees the same root as we do.
+def of_account(pid):
+    root = os.stat(f"/proc/{pid}/root/")
+    return (os.stat(f"/proc/{pid}").st_uid == uid and read(pid, "stat").rpartition(")")[2].split()[0] != "Z"
+            and (root.st_dev, root.st_ino) == (here.st_dev, here.st_ino))
+
+def names_folder(pid):
     program = os.readlink(f"/proc/{pid}/exe")
     words = read(pid, "cmdline").split("\0")
     name = os.path.basename(program)
+    if own:
+        # Nobody works by hand as this account: a word or the working folder is enough.
+        return any(folder in word for word in [program, os.readlink(f"/proc/{pid}/cwd") + "/", *words])
     if name == "postgres" or name.startswith("pg_") or name in ("rsync", "sshd"):
         return any(folder in word for word in words)
     if name.startswith("python3"):
@@ -142,12 +159,18 @@ def ours(pid):
 spared, pid = set(), os.getpid()
 while pid > 1:
     spared.add(pid)
-    pid = int(read(pid, "stat").rpartition(")")[2].split()[1])
+    pid = parent(pid)
+parents, found = {}, set()
 for entry in os.listdir("/proc"):
     try:
-        if entry.isdigit() and int(entry) not in spared and ours(entry):
-            print(entry)
+        if entry.isdigit() and int(entry) not in spared and of_account(entry):
+            parents[int(entry)] = parent(entry)
+            if names_folder(entry):
+                found.add(int(entry))
     except OSError:
         pass
+while grown := {pid for pid, above in parents.items() if above in found and pid not in found}:
+    found |= grown
+print(*sorted(found), sep="\n")
 PY
 }
