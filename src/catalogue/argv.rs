@@ -208,6 +208,37 @@ pub fn build(
     })
 }
 
+/// The servers that a request names, before anything else of it is judged; `None` when the command
+/// takes none by name.
+///
+/// # Errors
+/// When a parameter is unknown, missing or repeated, or a server's name is malformed.
+pub fn named_servers(
+    command: &Command,
+    traits: &Traits,
+    parameters: &[(String, Value)],
+) -> Result<Option<Scope>, ArgvError> {
+    let places = Places::default();
+    let given = collect(command, traits, parameters)?;
+    let mut builder = Builder {
+        command,
+        traits,
+        places: &places,
+        destination: None,
+        given: &given,
+        scope: None,
+        requires_full: None,
+    };
+    for (index, positional) in command.positionals.iter().enumerate() {
+        if builder.kind(&positional.name) == Some(Kind::Server) {
+            for value in given.positional(index) {
+                builder.add_server(&positional.name, value, positional.max != Some(1))?;
+            }
+        }
+    }
+    Ok(builder.scope)
+}
+
 /// The text by which two starts are compared: equal texts, equal starts.
 #[must_use]
 pub fn canonical_line(invocation: &Invocation) -> String {

@@ -38,6 +38,12 @@ impl Dispatch {
         let json = wants_json(&mut parameters)?;
         let wish = truth_parameter(&mut parameters, "async")?;
         let pairs: Vec<_> = parameters.into_iter().collect();
+        // Whoever lacks the right to these servers learns nothing of paths and targets.
+        if let Some(servers) = argv::named_servers(command, &self.traits, &pairs)?
+            && !may(caller, &names, &servers)
+        {
+            return Err(Refusal::forbidden(&command.name.path()));
+        }
         let invocation = {
             // Paths are looked at on disk.
             let (command, traits) = (command.clone(), self.traits.clone());

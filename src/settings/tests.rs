@@ -316,3 +316,24 @@ fn the_sample_of_the_users_holds_no_user() {
         "{sample}"
     );
 }
+
+#[test]
+fn the_documentation_holds_the_reference() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("share/doc/API.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once("<!-- settings:begin -->\n").unwrap();
+    let (inside, after) = rest.split_once("<!-- settings:end -->").unwrap();
+    if std::env::var_os("WRITE_REFERENCE").is_some() {
+        let page = format!(
+            "{before}<!-- settings:begin -->\n{}<!-- settings:end -->{after}",
+            reference()
+        );
+        std::fs::write(&path, page).unwrap();
+    } else {
+        assert_eq!(
+            inside,
+            reference(),
+            "write it anew: WRITE_REFERENCE=1 cargo test reference"
+        );
+    }
+}
