@@ -34,20 +34,14 @@ fn default(key: &Key) -> &'static str {
 #[must_use]
 pub fn reference() -> String {
     let mut rows = vec![
-        "| section | key | value | default | change | meaning |\n".to_owned(),
-        "|---|---|---|---|---|---|\n".to_owned(),
+        "| section | key | value | default | meaning |\n".to_owned(),
+        "|---|---|---|---|---|\n".to_owned(),
     ];
     for key in KEYS {
-        let change = match (key.over_http, key.restart) {
-            (true, false) => "HTTP",
-            (true, true) => "HTTP, restart",
-            (false, false) => "file",
-            (false, true) => "file, restart",
-        };
         let (section, name, about) = (key.section, key.name, key.about.replace('|', "\\|"));
         let (form, default) = (key.kind.form(), default(key));
         rows.push(format!(
-            "| {section} | `{name}` | {form} | {default} | {change} | {about} |\n"
+            "| {section} | `{name}` | {form} | {default} | {about} |\n"
         ));
     }
     rows.concat()
@@ -62,6 +56,7 @@ pub fn sample() -> String {
          # Every key stands here with its default. A key that is left out or blank has its default too.\n\
          # Times take s, min and h, sizes KiB, MiB and GiB; a bare number is seconds or bytes.\n\
          # Lists are ['a','b'] or a, b. Check the file with: barmanapi check-config\n\
+         # Changes count from the next start of the service.\n\
          # Keep it from other accounts when it holds a secret: chmod 640.\n",
     )];
     for (section, about) in SECTIONS {
@@ -84,8 +79,7 @@ pub fn sample() -> String {
 fn comment(key: &Key) -> String {
     let mut text = String::new();
     let mut line = String::from("#");
-    let restart = if key.restart { " Needs a restart." } else { "" };
-    for word in format!("{}{restart}", key.about).split(' ') {
+    for word in key.about.split(' ') {
         if line.len() + word.len() > 98 {
             text.push_str(&line);
             text.push('\n');
