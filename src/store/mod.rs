@@ -26,7 +26,7 @@ pub mod record;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::names::{Month, Ticket};
@@ -97,34 +97,20 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, making the folders that are missing with mode 0700.
+    /// Opens the store, making what is missing.
+    ///
+    /// The folders inside get mode 0700, whatever they had; the store's own folder may be readable,
+    /// as the set-up of barmanapi 0.3 has it.
     ///
     /// # Errors
-    /// When a folder can't be made, belongs to another account, or lets others in.
+    /// When a folder can't be made, belongs to another account, or can be written by others.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let mut folders = vec![root.to_owned()];
-        folders.extend(FOLDERS.iter().map(|folder| root.join(folder)));
-        for path in folders {
-            let made = fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path);
-            let found = made.and_then(|()| fs::metadata(&path));
-            let found = found.map_err(|source| StoreError::Folder {
-                path: path.clone(),
-                source,
-            })?;
-            if found.uid() != rustix::process::geteuid().as_raw() {
-                return Err(StoreError::NotPrivate {
-                    path,
-                    problem: "another account's",
-                });
-            }
-            if found.mode() & 0o077 != 0 {
-                return Err(StoreError::NotPrivate {
-                    path,
-                    problem: "open to other accounts",
-                });
+        private_folder(root)?;
+        for folder in FOLDERS {
+            let path = root.join(folder);
+            if private_folder(&path)?.mode() & 0o077 != 0 {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+                    .map_err(|source| StoreError::Folder { path, source })?;
             }
         }
         Ok(Self {
@@ -183,6 +169,30 @@ impl Store {
     }
 }
 
+/// A folder of the service account that nobody else can write; made with mode 0700 when missing.
+fn private_folder(path: &Path) -> Result<fs::Metadata, StoreError> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    let found = made.and_then(|()| fs::metadata(path));
+    let path = path.to_owned();
+    match found {
+        Err(source) => Err(StoreError::Folder { path, source }),
+        Ok(found) if found.uid() != rustix::process::geteuid().as_raw() => {
+            Err(StoreError::NotPrivate {
+                path,
+                problem: "another account's",
+            })
+        }
+        Ok(found) if found.mode() & 0o022 != 0 => Err(StoreError::NotPrivate {
+            path,
+            problem: "writable by other accounts",
+        }),
+        Ok(found) => Ok(found),
+    }
+}
+
 /// Makes one folder with mode 0700 and its name durable; an existing one is fine.
 fn make_folder(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
@@ -200,21 +210,30 @@ fn open_directory(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_store_that_others_can_read_is_refused() {
+    fn a_store_that_others_can_write_is_refused_and_one_they_can_read_is_closed_inside() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("store");
         Store::open(&root).unwrap();
-        assert_eq!(
-            fs::metadata(root.join("logs")).unwrap().mode() & 0o777,
-            0o700
-        );
-        fs::set_permissions(root.join("active"), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(
-            Store::open(&root),
-            Err(StoreError::NotPrivate { .. })
-        ));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        assert_eq!(mode(&root), 0o700);
+        set(&root, 0o755);
+        set(&root.join("active"), 0o755);
+        Store::open(&root).unwrap();
+        assert_eq!((mode(&root), mode(&root.join("active"))), (0o755, 0o700));
+        for path in [root.clone(), root.join("logs")] {
+            set(&path, 0o775);
+            let refused = Store::open(&root);
+            assert!(
+                matches!(refused, Err(StoreError::NotPrivate { .. })),
+                "{}",
+                path.display()
+            );
+            set(&path, 0o700);
+        }
     }
 }
