@@ -17,3 +17,4 @@
 mod layers;
 mod parser_score;
 mod rig;
+mod transcript;

@@ -1,0 +1,15 @@
+//! What the README shows is what happens: its transcript is run again and compared.
+
+use std::process::Command;
+
+#[test]
+fn the_transcript_of_the_readme_is_what_the_demo_shows() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new(format!("{root}/tests/lab/demo.sh"))
+        .args(["--check", &format!("{root}/README.md")])
+        .args(["--binary", env!("CARGO_BIN_EXE_barmanapi")])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}");
+}
