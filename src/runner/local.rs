@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::FallocateFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::process::signal_group;
@@ -25,6 +26,9 @@ pub fn own_program() -> Command {
     command.arg0("barmanapi");
     command
 }
+
+/// Bytes reserved for each output before a program starts.
+const RESERVED: u64 = 64 * 1024;
 
 /// A running process and what is known about its end.
 #[derive(Debug)]
@@ -144,12 +148,18 @@ impl Run {
     }
 }
 
+/// Makes a capture file with room reserved: a Barman that can't print fails, so it must not begin
+/// when there is none. A file system that can't reserve is taken as it is.
 fn capture_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .append(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
+        .open(path)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVED) {
+        Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Err(error.into()),
+        _ => Ok(file),
+    }
 }
 
 fn ended_within(pidfd: &OwnedFd, limit: Duration) -> io::Result<bool> {
