@@ -92,7 +92,8 @@ fn supervise(root: &Path, ticket: &Ticket) -> io::Result<()> {
     };
     mask_record(&folder, &job);
     note_end(&store, &job, &result);
-    while store.close(&folder, &result).is_err() {
+    // A folder that somebody removed will never take the end; the job is no more.
+    while store.close(&folder, &result).is_err() && folder.path().exists() {
         // The store is full or can't be written: the end is kept here until it can.
         std::thread::sleep(RETRY);
     }
