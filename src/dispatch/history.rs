@@ -14,7 +14,6 @@ use crate::jobs::Jobs;
 use crate::jobs::view::{State, View};
 use crate::names::{CommandName, Month, Scope, ServerName, Ticket, UserName};
 use crate::parameters::Parameters;
-use crate::store::StoreError;
 use crate::store::index::{Ended, Entry};
 
 /// Jobs on a page when the request names no `limit`.
@@ -222,7 +221,7 @@ fn list(
         {
             continue;
         }
-        let Some(item) = item(jobs, &entry)? else {
+        let Some(item) = item(jobs, &entry) else {
             continue;
         };
         if filter
@@ -245,22 +244,31 @@ fn list(
     Ok((page.into_iter().map(|(item, _)| item).collect(), None))
 }
 
-/// One line of the list; `None` for what was never recorded.
-fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
-    let accepted = &entry.accepted;
-    if let Some(ended) = &entry.ended {
-        return Ok(Some(line(entry, Outcome::from(ended), Some(ended))));
-    }
-    let folder = jobs.store().job(&accepted.ticket);
+/// One line of the list; `None` for what was never recorded, or is no more.
+fn item(jobs: &Jobs, entry: &Entry) -> Option<Value> {
+    let ticket = &entry.accepted.ticket;
+    let folder = jobs.store().job(ticket);
     if !folder.path().exists() {
-        return Ok(None);
+        return None;
     }
-    let state = jobs.state(&folder)?;
-    let ended = match &state {
-        State::Ended(result) => Some(Ended::from(result)),
-        State::Queued | State::Running | State::LostRunning => None,
-    };
-    Ok(Some(line(entry, Outcome::from(&state), ended.as_ref())))
+    if let Some(ended) = &entry.ended {
+        return Some(line(entry, Outcome::from(ended), Some(ended)));
+    }
+    match jobs.state(&folder) {
+        Ok(None) => None,
+        Ok(Some(state)) => {
+            let ended = match &state {
+                State::Ended(result) => Some(Ended::from(result)),
+                State::Queued | State::Running | State::LostRunning => None,
+            };
+            Some(line(entry, Outcome::from(&state), ended.as_ref()))
+        }
+        Err(error) => {
+            // One job that can't be read must not hide all others.
+            tracing::error!(%error, %ticket, "the state of a job can't be read");
+            Some(line(entry, Outcome::Lost, None))
+        }
+    }
 }
 
 fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>) -> Value {

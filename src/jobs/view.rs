@@ -1,12 +1,16 @@
 //! What can truthfully be said about a job right now.
 
+use std::fs;
+
 use super::{Jobs, reconcile};
 use crate::clock;
 use crate::names::{Ticket, UserName};
+use crate::output::Kept;
 use crate::runner::GRACE;
 use crate::runner::process::Identity;
 use crate::store::StoreError;
-use crate::store::record::{Cancel, Job, JobFolder, JobResult, read_json};
+use crate::store::index::Ended;
+use crate::store::record::{Cancel, EndState, Job, JobFolder, JobResult, Reason, read_json};
 use rustix::process::Signal;
 
 /// A job and its state.
@@ -42,31 +46,48 @@ impl Jobs {
             return Ok(None);
         };
         let state = self.state(&folder)?;
-        Ok(Some(View { job, state }))
+        Ok(state.map(|state| View { job, state }))
     }
 
-    /// The state of a job that is recorded.
+    /// The state of a job; `None` when it was never recorded, or is no more.
     ///
     /// # Errors
-    /// When its records can't be read.
-    pub fn state(&self, folder: &JobFolder) -> Result<State, StoreError> {
-        if let Some(result) = folder.result()? {
-            return Ok(State::Ended(result));
+    /// When its records can't be read. A damaged record of its end is no error: the state is then
+    /// what else is known of the end.
+    pub fn state(&self, folder: &JobFolder) -> Result<Option<State>, StoreError> {
+        if let Some(result) = self.end(folder)? {
+            return Ok(Some(State::Ended(result)));
         }
         if folder.is_supervised()? {
             let started = folder.process().exists();
-            return Ok(if started {
+            return Ok(Some(if started {
                 State::Running
             } else {
                 State::Queued
-            });
+            }));
         }
         // The supervisor is gone: it has recorded the end since, or it never will.
         reconcile::look_at(&self.store, folder)?;
-        match folder.result()? {
-            Some(result) => Ok(State::Ended(result)),
-            None if folder.is_supervised()? => Ok(State::Running),
-            None => Ok(State::LostRunning),
+        let state = match self.end(folder)? {
+            Some(result) => State::Ended(result),
+            None if folder.is_supervised()? => State::Running,
+            None if !folder.path().exists() => return Ok(None),
+            None => State::LostRunning,
+        };
+        Ok(Some(state))
+    }
+
+    /// How a job ended; `None` when that is not recorded.
+    fn end(&self, folder: &JobFolder) -> Result<Option<JobResult>, StoreError> {
+        match folder.result() {
+            Err(error) if error.is_damaged() => {
+                tracing::error!(%error, ticket = %folder.ticket(), "the record of an end is damaged");
+                let known = self.store.indexed_end(folder.ticket())?;
+                Ok(Some(
+                    known.map_or_else(|| end_not_known(folder), end_by_index),
+                ))
+            }
+            result => result,
         }
     }
 
@@ -77,12 +98,12 @@ impl Jobs {
     pub fn cancel(&self, ticket: &Ticket, user: &UserName) -> Result<(), StoreError> {
         let folder = self.store.job(ticket);
         match self.state(&folder)? {
-            State::Ended(_) => Ok(()),
-            State::Queued | State::Running => folder.request_cancel(&Cancel {
+            None | Some(State::Ended(_)) => Ok(()),
+            Some(State::Queued | State::Running) => folder.request_cancel(&Cancel {
                 user: user.clone(),
                 at: clock::text(clock::now()),
             }),
-            State::LostRunning => stop_without_supervisor(&folder),
+            Some(State::LostRunning) => stop_without_supervisor(&folder),
         }
     }
 }
@@ -104,4 +125,38 @@ fn stop_without_supervisor(folder: &JobFolder) -> Result<(), StoreError> {
         }
     });
     Ok(())
+}
+
+/// An end whose record is damaged, as the index has it.
+fn end_by_index(known: Ended) -> JobResult {
+    JobResult {
+        state: known.state,
+        exit_code: known.exit_code,
+        signal: known.signal,
+        reason: known.reason,
+        detail: Some("the record of its end is damaged; this is what the index knows".to_owned()),
+        started_at: known.started_at,
+        ended_at: known.ended_at,
+        duration_ms: None,
+        stdout: Kept::default(),
+        stderr: Kept::default(),
+    }
+}
+
+/// An end whose record is damaged and that the index does not know.
+fn end_not_known(folder: &JobFolder) -> JobResult {
+    let file = fs::metadata(folder.file("result.json"));
+    let written = file.and_then(|file| file.modified());
+    JobResult {
+        state: EndState::Lost,
+        exit_code: None,
+        signal: None,
+        reason: Some(Reason::RecordDamaged),
+        detail: Some("the record of its end is damaged; nobody knows how it ended".to_owned()),
+        started_at: None,
+        ended_at: clock::text(written.map_or_else(|_| clock::now(), Into::into)),
+        duration_ms: None,
+        stdout: Kept::default(),
+        stderr: Kept::default(),
+    }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{EndState, Job, JobResult};
 use super::{Store, StoreError};
+use crate::atomicfile::Lock;
 use crate::names::{CommandName, Month, Scope, Ticket, UserName};
 
 /// Bytes read at a time, from the end of the file backwards.
@@ -101,12 +102,17 @@ impl Store {
             end_of: ticket.clone(),
             end: result.into(),
         };
-        self.append(&ticket.month(), &line)
+        self.append(&ticket.month(), &line, || {
+            self.rebuild_index(&ticket.month())
+        })
     }
 
-    /// Notes an accepted job.
+    /// Notes an accepted job, for a caller who holds the lock behind which jobs are accepted.
     pub(super) fn index_accepted(&self, job: &Job) -> Result<(), StoreError> {
-        self.append(&job.ticket.month(), &Line::Accepted(job.into()))
+        let month = job.ticket.month();
+        self.append(&month, &Line::Accepted(job.into()), || {
+            self.write_index(&month)
+        })
     }
 
     /// The jobs of a month, the newest first.
@@ -133,12 +139,35 @@ impl Store {
         })
     }
 
+    /// How a job ended, as far as the index knows.
+    ///
+    /// # Errors
+    /// As for [`Store::entries`].
+    pub fn indexed_end(&self, ticket: &Ticket) -> Result<Option<Ended>, StoreError> {
+        for entry in self.entries(&ticket.month())? {
+            let entry = entry?;
+            if entry.accepted.ticket == *ticket {
+                return Ok(entry.ended);
+            }
+        }
+        Ok(None)
+    }
+
     fn index(&self, month: &Month) -> PathBuf {
         self.month(month).join("index")
     }
 
-    fn append(&self, month: &Month, line: &Line) -> Result<(), StoreError> {
+    /// Appends a line; an index that is not there is made whole by `build` first.
+    fn append(
+        &self,
+        month: &Month,
+        line: &Line,
+        build: impl Fn() -> Result<Option<File>, StoreError>,
+    ) -> Result<(), StoreError> {
         let path = self.index(month);
+        if !path.exists() {
+            build()?;
+        }
         let append = || -> io::Result<()> {
             let mut text = serde_json::to_vec(line)?;
             text.push(b'\n');
@@ -163,8 +192,20 @@ impl Store {
         append().map_err(StoreError::record(&path))
     }
 
-    /// Builds the index of a month from its folders; `None` when there is no such month.
+    /// Builds the index of a month from its folders while nobody accepts a job: one that is in the
+    /// middle of that would be missed. `None` when there is no such month.
     fn rebuild_index(&self, month: &Month) -> Result<Option<File>, StoreError> {
+        if !self.month(month).exists() {
+            return Ok(None);
+        }
+        let lock_path = self.accept_lock();
+        let _nobody_accepts =
+            Lock::exclusive(&lock_path).map_err(StoreError::record(&lock_path))?;
+        self.write_index(month)
+    }
+
+    /// Builds the index of a month, for a caller who holds the lock behind which jobs are accepted.
+    fn write_index(&self, month: &Month) -> Result<Option<File>, StoreError> {
         let folder = self.month(month);
         let names = match fs::read_dir(&folder) {
             Ok(names) => names,

@@ -84,6 +84,12 @@ impl StoreError {
         )
     }
 
+    /// Whether a record was read and is not what was once written.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Self::Record { source, .. } if source.kind() == io::ErrorKind::InvalidData)
+    }
+
     fn record(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Record { path, source }

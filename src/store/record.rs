@@ -1,7 +1,7 @@
 //! The folder of one job: what was accepted, who runs it, how it ended.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -119,6 +119,8 @@ pub enum Reason {
     SupervisorDied,
     /// The host was restarted.
     HostRestarted,
+    /// The record of the end is damaged, and nothing else tells.
+    RecordDamaged,
 }
 
 /// Somebody asked to stop a job.
@@ -262,12 +264,16 @@ impl JobFolder {
         }
     }
 
-    /// Whether a supervisor holds the folder.
+    /// Whether a supervisor holds the folder; nobody holds one that is gone.
     ///
     /// # Errors
     /// When the folder can't be opened or its lock not be tried.
     pub fn is_supervised(&self) -> Result<bool, StoreError> {
-        let folder = open_directory(&self.path).map_err(StoreError::record(&self.path))?;
+        let folder = match open_directory(&self.path) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::record(&self.path)(error)),
+        };
         match folder.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(fs::TryLockError::WouldBlock) => Ok(true),
@@ -302,15 +308,28 @@ fn write_once(path: &Path, value: &impl Serialize) -> Result<bool, StoreError> {
     }
 }
 
+/// Bytes of a record at most; one that is longer is damaged, and not read to find out how.
+const RECORD_LIMIT: u64 = 16 << 20;
+
 /// Reads a JSON file; `None` when there is none.
 ///
 /// # Errors
-/// When it can't be read or is not what it should be.
+/// When it can't be read or is not what it should be ([`StoreError::is_damaged`]).
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| StoreError::record(path)(error.into())),
+    let read = || {
+        let mut bytes = Vec::new();
+        let file = File::open(path)?;
+        if file.metadata()?.len() > RECORD_LIMIT {
+            let words = format!("it is longer than {RECORD_LIMIT} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        }
+        file.take(RECORD_LIMIT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            StoreError::record(path)(io::Error::new(io::ErrorKind::InvalidData, error))
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         // A name on the way that is no folder: there is no such job either.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
