@@ -14,7 +14,10 @@
     reason = "a test that can't go on fails, and says so"
 )]
 
+mod history;
+mod kill_minus_nine;
 mod layers;
 mod parser_score;
+mod real_barman;
 mod rig;
 mod transcript;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The lab's facts.
 pub struct Lab {
@@ -98,5 +98,34 @@ impl Lab {
         fs::set_permissions(&fresh, fs::Permissions::from_mode(mode)).unwrap();
         self.own(&fresh);
         fs::rename(&fresh, path).unwrap();
+    }
+}
+
+impl Lab {
+    /// Keeps other tests from backing up one of the lab's servers, which Barman does once at a time.
+    pub fn hold(server: &'static str) -> MutexGuard<'static, ()> {
+        static MAIN: Mutex<()> = Mutex::new(());
+        static OTHER: Mutex<()> = Mutex::new(());
+        let lock = if server == "main" { &MAIN } else { &OTHER };
+        // A test that failed has left nothing that matters here.
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a program as root.
+    #[track_caller]
+    pub fn as_root(words: &[&str]) {
+        let root = rustix::process::getuid().is_root();
+        let words: Vec<_> = if root {
+            words.to_vec()
+        } else {
+            [&["sudo", "-n"], words].concat()
+        };
+        let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    }
+
+    /// User and group of the lab's account.
+    pub fn account(&self) -> (u32, u32) {
+        (self.id("LAB_UID"), self.id("LAB_GID"))
     }
 }

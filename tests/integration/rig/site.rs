@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -109,27 +110,31 @@ impl Site {
     /// Starts a server and waits until it is ready.
     pub fn serve(&self) -> Server {
         let server = self.serve_unready(&[]);
-        let since = Instant::now();
-        while server.get("/readyz").status != 200 {
-            assert!(
-                since.elapsed() < Duration::from_secs(60),
-                "{:?}",
-                server.get("/readyz")
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        server.wait_until_ready();
         server
     }
 
     /// Starts a server with these variables and waits until it listens.
     pub fn serve_unready(&self, environment: &[(&str, &str)]) -> Server {
+        self.serve_through(&[], environment)
+    }
+
+    /// Starts a server through these words, such as a shell that sets a limit and becomes it.
+    pub fn serve_through(&self, words: &[&str], environment: &[(&str, &str)]) -> Server {
         let lab = Lab::get();
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.file("stderr"))
             .unwrap();
-        let mut command = lab.command(&lab.binary);
+        let mut command = match words {
+            [] => lab.command(&lab.binary),
+            [program, words @ ..] => {
+                let mut command = lab.command(program);
+                command.args(words).arg(&lab.binary);
+                command
+            }
+        };
         command
             .envs(environment.iter().copied())
             .arg("serve")
@@ -332,6 +337,47 @@ impl User<'_> {
             }
             assert!(since.elapsed() < Duration::from_secs(120), "{result}");
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Site {
+    /// Gives the store what another site's server has learnt of the same Barman, which takes a while.
+    pub fn knows_what(&self, other: &Server) {
+        let lab = Lab::get();
+        for folder in ["store", "store/config"] {
+            let folder = self.file(folder);
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+            lab.own(&folder);
+        }
+        let learnt = fs::read_to_string(other.store().join("config/barman.json")).unwrap();
+        lab.write(&self.file("store/config/barman.json"), &learnt, 0o600);
+    }
+}
+
+impl Server {
+    /// Waits until commands can be run.
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
+        let since = Instant::now();
+        while self.get("/readyz").status != 200 {
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "{:?}",
+                self.get("/readyz")
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Server {
+    /// A caller with the token that another server has given.
+    pub fn with_token(&self, token: &str) -> User<'_> {
+        User {
+            server: self,
+            token: token.to_owned(),
         }
     }
 }

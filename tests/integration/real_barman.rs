@@ -1,0 +1,7 @@
+//! The commands, on the real Barman and the real PostgreSQL of the lab.
+
+mod backups;
+mod fixture;
+mod questions;
+mod restore;
+mod secrets;

@@ -1,0 +1,166 @@
+//! Restores go where the configuration lets them, and what they restore is a PostgreSQL.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+
+use super::fixture::Fixture;
+use crate::rig::Lab;
+
+/// A name that no other test has.
+fn fresh(name: &str) -> String {
+    format!("{name}-{:016x}", getrandom::u64().unwrap())
+}
+
+#[test]
+fn a_restored_backup_starts_and_holds_the_rows() {
+    let fixture = Fixture::get();
+    let ada = fixture.ada();
+    let lab = Lab::get();
+    let directory = Path::new(lab.fact("RESTORE_DIR")).join(fresh("restored"));
+    let body = json!({
+        "server_name": "main",
+        "backup_id": fixture.backup_id,
+        "destination_directory": directory,
+        "target": "lab",
+    });
+    // `recover` is the old name, and asynchronous by itself.
+    let ticket = ada.post("/barman/recover", &body).ticket();
+    let result = ada.finished(&ticket);
+    assert_eq!(result["status_code"], 200, "{result}");
+    assert_eq!(result["command"], "restore", "{result}");
+    let lines = result["list"].as_array().unwrap();
+    for line in [
+        "Your PostgreSQL server has been successfully prepared for recovery!".to_owned(),
+        format!("Destination directory: {}", directory.display()),
+    ] {
+        assert!(lines.contains(&json!(line)), "{result}");
+    }
+    for file in ["PG_VERSION", "backup_label", "global/pg_control", "base"] {
+        assert!(directory.join(file).exists(), "{file}");
+    }
+    let rows = rows_of(&directory);
+    assert_eq!(rows, lab.fact("LAB_ROWS"));
+    // A second one finds the place taken, and Barman says so.
+    let ticket = ada.post("/barman/restore", &asynchronous(&body)).ticket();
+    let again = ada.finished(&ticket);
+    assert_ne!(again["status_code"], 200, "{again}");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+fn asynchronous(body: &Value) -> Value {
+    let mut body = body.clone();
+    body["async"] = json!(true);
+    body
+}
+
+/// Starts PostgreSQL in a restored directory and counts the rows of the lab's table.
+fn rows_of(directory: &Path) -> String {
+    let lab = Lab::get();
+    // The path of a socket has little room.
+    let socket = PathBuf::from(format!("/tmp/{}", &fresh("r")[..8]));
+    fs::create_dir(&socket).unwrap();
+    lab.own(&socket);
+    let log = directory.join("restored.log");
+    let program = |name: &str| lab.command(Path::new(lab.fact("PG_BIN")).join(name));
+    let options = format!(
+        "-c listen_addresses='' -c unix_socket_directories='{}' -c port=5432 -c archive_mode=off",
+        socket.display()
+    );
+    let mut start = program("pg_ctl");
+    start.arg("-D").arg(directory).arg("-l").arg(&log);
+    start.args(["-w", "-t", "60", "-o", &options, "start"]);
+    let started = start.stdout(Stdio::null()).status().unwrap();
+    let query = format!("SELECT count(*) FROM {}", lab.fact("LAB_TABLE"));
+    let mut psql = program("psql");
+    psql.arg("-h").arg(&socket).args(["-p", "5432", "-XAt"]);
+    psql.args([
+        "-U",
+        lab.fact("PGUSER"),
+        "-d",
+        lab.fact("PGDATABASE"),
+        "-c",
+        &query,
+    ]);
+    let output: Output = psql.output().unwrap();
+    let mut stop = program("pg_ctl");
+    stop.arg("-D")
+        .arg(directory)
+        .args(["-m", "immediate", "-w", "stop"]);
+    drop(stop.output());
+    let said = fs::read_to_string(&log).unwrap_or_default();
+    drop(fs::remove_dir_all(&socket));
+    assert!(started.success(), "{said}");
+    assert!(output.status.success(), "{output:?}\n{said}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_restore_elsewhere_is_refused_and_nothing_is_written() {
+    let fixture = Fixture::get();
+    let bea = fixture.server.login("bea");
+    let lab = Lab::get();
+    let allowed = lab.fact("RESTORE_DIR");
+    let name = fresh("elsewhere");
+    let outside = Path::new(lab.fact("WORK_DIR")).join(&name);
+    let beside = format!("{allowed}-{name}");
+    let up = format!("{allowed}/../work/{name}");
+    let inside = format!("{allowed}/{name}");
+    let refused = |body: Value| {
+        let answer = bea.post("/barman/restore", &body);
+        assert!(
+            [400, 403].contains(&answer.status),
+            "{body}: {} {}",
+            answer.status,
+            answer.json()
+        );
+        answer.json()
+    };
+    let body = |directory: &str| {
+        json!({
+            "server_name": "main",
+            "backup_id": fixture.backup_id,
+            "destination_directory": directory,
+            "target": "lab",
+        })
+    };
+    for directory in [
+        outside.to_str().unwrap(),
+        &beside,
+        &up,
+        "/",
+        "relative",
+        &format!("{allowed}/../{name}"),
+        lab.fact("PG_DATA"),
+    ] {
+        refused(body(directory));
+    }
+    let mut without = body(&inside);
+    without.as_object_mut().unwrap().remove("target");
+    without["remote_ssh_command"] = json!("ssh somebody@elsewhere");
+    refused(without);
+    let mut unknown = body(&inside);
+    unknown["target"] = json!("nobody");
+    refused(unknown);
+    let mut other = body(outside.to_str().unwrap());
+    other.as_object_mut().unwrap().remove("target");
+    let words = refused(other)["message"].as_str().unwrap().to_owned();
+    assert!(words.contains("[target:"), "{words}");
+    for path in [outside.to_str().unwrap(), &beside, &up, &inside] {
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+    assert!(!Path::new(allowed).parent().unwrap().join(&name).exists());
+    // Nothing of it became a job. One that is allowed does.
+    let list = bea.get("/history/list?user=bea").expect(200).json();
+    assert_eq!(list["list"], json!([]));
+    let mut allowed_one = body(&inside);
+    allowed_one["backup_id"] = json!("20200101T000000");
+    let ticket = bea
+        .post("/barman/restore", &asynchronous(&allowed_one))
+        .ticket();
+    assert_eq!(bea.finished(&ticket)["state"], "failed");
+    let list = bea.get("/history/list?user=bea").expect(200).json();
+    assert_eq!(list["list"][0]["ticket"], *ticket);
+}
