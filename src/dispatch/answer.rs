@@ -66,6 +66,8 @@ pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Value, StoreE
     body.insert("user".into(), view.job.user.as_str().into());
     body.insert("accepted_at".into(), view.job.accepted_at.as_str().into());
     body.insert("exit_code".into(), Value::Null);
+    body.insert("started_at".into(), json!(folder.started_at()));
+    body.insert("ended_at".into(), Value::Null);
     match &view.state {
         State::Running => {
             body.insert("reachable".into(), true.into());

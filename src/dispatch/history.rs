@@ -261,7 +261,11 @@ fn item(jobs: &Jobs, entry: &Entry) -> Option<Value> {
                 State::Ended(result) => Some(Ended::from(result)),
                 State::Queued | State::Running | State::LostRunning => None,
             };
-            Some(line(entry, Outcome::from(&state), ended.as_ref()))
+            let mut line = line(entry, Outcome::from(&state), ended.as_ref());
+            if ended.is_none() {
+                line["started_at"] = json!(folder.started_at());
+            }
+            Some(line)
         }
         Err(error) => {
             // One job that can't be read must not hide all others.

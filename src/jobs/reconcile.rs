@@ -57,7 +57,7 @@ pub fn look_at(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
         detail: identity
             .is_none()
             .then(|| "Barman had not been started".to_owned()),
-        started_at: None,
+        started_at: folder.started_at(),
         ended_at: clock::text(clock::now()),
         duration_ms: None,
         stdout: keep(folder, "stdout", job.output_limit)?,

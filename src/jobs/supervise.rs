@@ -222,7 +222,6 @@ fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
         stderr: folder.capture("stderr"),
         record: Some(folder.process()),
     };
-    let started_at = clock::text(clock::now());
     let mut run = match Run::start(&plan) {
         Ok(run) => run,
         Err(error) => return could_not_start(&error),
@@ -243,7 +242,7 @@ fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
             .map_or(incomplete, |(_, kept)| kept)
     });
     let result = JobResult {
-        started_at: Some(started_at),
+        started_at: folder.started_at(),
         duration_ms: u64::try_from(duration.as_millis()).ok(),
         stdout,
         stderr,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StoreError, open_directory};
 use crate::atomicfile;
+use crate::clock;
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
 
@@ -175,6 +176,13 @@ impl JobFolder {
     #[must_use]
     pub fn process(&self) -> PathBuf {
         self.file("process.json")
+    }
+
+    /// When Barman was started, RFC 3339, UTC; `None` = it was not.
+    #[must_use]
+    pub fn started_at(&self) -> Option<String> {
+        let recorded = fs::metadata(self.process()).and_then(|found| found.modified());
+        recorded.ok().map(|at| clock::text(at.into()))
     }
 
     /// What was accepted; `None` when there is no such job here.
