@@ -93,7 +93,7 @@ fn filters_choose_by_command_alias_server_user_and_state() {
         );
     }
     // Whoever may not call a command on a server does not see its jobs either.
-    assert_eq!(tickets(&page(&eve, "")), [by_eve.clone()]);
+    assert_eq!(tickets(&page(&eve, "")), std::slice::from_ref(&by_eve));
     eve.get(&format!("/history/result?ticket={deleted}"))
         .expect(404);
     eve.get(&format!("/history/result?ticket={by_eve}"))

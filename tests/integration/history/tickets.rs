@@ -207,7 +207,7 @@ fn the_store_is_private_whatever_the_umask_and_barman_gets_its_usual_one() {
         server.wait_until_ready();
         let ada = server.login("ada");
         let ticket = ada.get(&backup(&format!("u{umask}"))).ticket();
-        assert_eq!(ada.finished(&ticket)["state"], "done");
+        assert_eq!(ada.closed(&ticket)["state"], "done");
         ada.get("/barman/list-backups?server_name=main").expect(200);
         page(&ada, "");
     }

@@ -63,7 +63,7 @@ fn no_answer_and_no_file_of_ours_holds_a_password_of_barman() {
             }
             let joint = if target.ends_with('?') { "" } else { "&" };
             let ticket = ada.get(&format!("{target}{joint}async=true")).ticket();
-            let result = ada.finished(&ticket);
+            let result = ada.closed(&ticket);
             assert_eq!(result["status_code"], 200, "{target}: {result}");
             clean(&target, result.to_string().as_bytes());
             assert_eq!(

@@ -381,3 +381,21 @@ impl Server {
         }
     }
 }
+
+impl User<'_> {
+    /// Waits for the end of a ticket and for all that is done after its result is known.
+    #[track_caller]
+    pub fn closed(&self, ticket: &str) -> Value {
+        let result = self.finished(ticket);
+        let marker = self.server.store().join("active/open").join(ticket);
+        let since = Instant::now();
+        while marker.exists() {
+            assert!(
+                since.elapsed() < Duration::from_secs(30),
+                "{ticket} stays open"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        result
+    }
+}
