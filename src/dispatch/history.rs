@@ -252,7 +252,12 @@ fn item(jobs: &Jobs, entry: &Entry) -> Option<Value> {
         return None;
     }
     if let Some(ended) = &entry.ended {
-        return Some(line(entry, Outcome::from(ended), Some(ended)));
+        return Some(line(
+            entry,
+            Outcome::from(ended),
+            Some(ended),
+            ended.started_at.as_deref(),
+        ));
     }
     match jobs.state(&folder) {
         Ok(None) => None,
@@ -261,21 +266,19 @@ fn item(jobs: &Jobs, entry: &Entry) -> Option<Value> {
                 State::Ended(result) => Some(Ended::from(result)),
                 State::Queued | State::Running | State::LostRunning => None,
             };
-            let mut line = line(entry, Outcome::from(&state), ended.as_ref());
-            if ended.is_none() {
-                line["started_at"] = json!(folder.started_at());
-            }
-            Some(line)
+            let outcome = Outcome::from(&state);
+            let started_at = folder.started_at();
+            Some(line(entry, outcome, ended.as_ref(), started_at.as_deref()))
         }
         Err(error) => {
             // One job that can't be read must not hide all others.
             tracing::error!(%error, %ticket, "the state of a job can't be read");
-            Some(line(entry, Outcome::Lost, None))
+            Some(line(entry, Outcome::Lost, None, None))
         }
     }
 }
 
-fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>) -> Value {
+fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>, started_at: Option<&str>) -> Value {
     let accepted = &entry.accepted;
     let row = outcome.row();
     let message = if row.status_code == -99 {
@@ -296,7 +299,7 @@ fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>) -> Value {
         },
         "user": accepted.user,
         "exit_code": ended.and_then(|ended| ended.exit_code),
-        "started_at": ended.and_then(|ended| ended.started_at.clone()),
+        "started_at": started_at,
         "ended_at": ended.map(|ended| ended.ended_at.clone()),
     })
 }

@@ -59,7 +59,7 @@ fn measure() {
         cores(),
         site.fact("BARMAN_VERSION")
     );
-    let token = site.token(server.port);
+    let token = Site::token(server.port);
     route_against_bare_rocket(&site, server.port, &token);
     list_against_process(&site, server.port, &token);
     memory_after_logins(&site, &server);
@@ -186,7 +186,7 @@ fn list_against_process(site: &Site, port: u16, token: &str) {
 /// Resident memory after many logins and a rest.
 fn memory_after_logins(site: &Site, server: &site::Process) {
     for _ in 0..LOGINS {
-        site.token(server.port);
+        Site::token(server.port);
     }
     let after = server.resident();
     std::thread::sleep(REST);

@@ -205,7 +205,7 @@ impl Site {
     }
 
     /// A fresh token, by name and password.
-    pub fn token(&self, port: u16) -> String {
+    pub fn token(port: u16) -> String {
         let credentials =
             base64::engine::general_purpose::STANDARD.encode(format!("bench:{PASSWORD}"));
         let answer = exchange(

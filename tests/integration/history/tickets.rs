@@ -253,7 +253,7 @@ fn a_store_that_others_may_write_to_or_own_keeps_the_server_from_starting() {
     for (folder, mode) in [
         ("store", 0o770),
         ("store/active", 0o707),
-        ("store/logs", 0o750),
+        ("store/logs", 0o720),
     ] {
         let path = site.file(folder);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -265,5 +265,10 @@ fn a_store_that_others_may_write_to_or_own_keeps_the_server_from_starting() {
         assert!(said.contains("700"), "{said}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     }
+    // What others may only read is closed instead.
+    let logs = site.file("store/logs");
+    fs::set_permissions(&logs, fs::Permissions::from_mode(0o755)).unwrap();
     drop(site.serve_unready(&[]));
+    let mode = fs::metadata(&logs).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
