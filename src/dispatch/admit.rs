@@ -9,7 +9,7 @@ use crate::blocking;
 use crate::catalogue::argv::{self, Invocation};
 use crate::catalogue::traits::CommandTraits;
 use crate::names::{CommandName, Scope};
-use crate::parameters::Parameters;
+use crate::parameters::{self, Parameters};
 use crate::store::record::DataForm;
 
 /// A command that passed every question.
@@ -115,10 +115,10 @@ fn truth_parameter(parameters: &mut Parameters, word: &str) -> Result<Option<boo
     let Some(value) = parameters.take(word)? else {
         return Ok(None);
     };
-    let text: Vec<_> = value.texts().collect();
-    match text.as_slice() {
-        [text] if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
-        [text] if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+    match value {
+        parameters::Value::Bool(truth) => Ok(Some(truth)),
+        parameters::Value::Text(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+        parameters::Value::Text(text) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
         _ => Err(Refusal::invalid(format!(
             "parameter {word} takes true or false"
         ))),
