@@ -15,6 +15,9 @@ use crate::runner::{Ending, Plan, StartError, Stop, environment};
 use crate::store::StoreError;
 use crate::store::garbage::TemporaryFolder;
 
+/// How often the output of a run is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct DirectRun {
@@ -119,45 +122,88 @@ fn run_in(
         Ok(process) => process,
         Err(error) => return answer(Err(error.into())),
     };
-    match process.wait(limits.sync_timeout) {
-        Ok(Some(ending)) => {
-            answer(finish(&plan, ending, run.raw, limits.output_limit).map_err(Into::into));
+    let outputs = Outputs::open(&plan, run.raw, limits.output_limit);
+    let mut outputs = match outputs {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            answer(Err(error.into()));
+            return stop(&mut process, None);
         }
-        Ok(None) => {
-            answer(Ok(Outcome::TimedOut));
-            if let Err(error) = stop(&mut process) {
-                tracing::error!(%error, "a command that took too long can't be stopped");
+    };
+    loop {
+        let left = limits.sync_timeout.saturating_sub(process.elapsed());
+        match process.wait(left.min(TICK)) {
+            Ok(Some(ending)) => return answer(outputs.finish(ending).map_err(Into::into)),
+            Ok(None) if left.is_zero() => {
+                answer(Ok(Outcome::TimedOut));
+                return stop(&mut process, Some(outputs));
             }
+            Ok(None) => outputs.advance(),
+            Err(error) => return answer(Err(error.into())),
         }
-        Err(error) => answer(Err(error.into())),
     }
 }
 
-fn stop(process: &mut Run) -> io::Result<()> {
-    process.stop(Stop::TimeLimit)?;
-    while process.wait(Duration::from_millis(500))?.is_none() {}
-    Ok(())
+/// Stops a process whose outcome nobody waits for any more, and holds its output down meanwhile.
+fn stop(process: &mut Run, mut outputs: Option<Outputs>) {
+    let stopped = process.stop(Stop::TimeLimit).and_then(|()| {
+        while process.wait(TICK)?.is_none() {
+            if let Some(outputs) = &mut outputs {
+                outputs.advance();
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = stopped {
+        tracing::error!(%error, "a command that took too long can't be stopped");
+    }
 }
 
-fn finish(plan: &Plan, ending: Ending, raw: bool, limit: u64) -> io::Result<Outcome> {
-    let (stderr, kept_stderr) = Follower::open(&plan.stderr, Vec::new(), limit)?.finish()?;
-    let (stdout, kept_stdout, raw) = if raw {
-        let file = File::open(&plan.stdout)?;
-        let kept = Kept {
-            bytes: file.metadata()?.len(),
-            ..Kept::default()
+/// The outputs of a run, read behind it.
+struct Outputs {
+    /// Nothing when standard output is wanted raw.
+    stdout: Option<Follower<Vec<u8>>>,
+    stderr: Follower<Vec<u8>>,
+    raw: File,
+}
+
+impl Outputs {
+    fn open(plan: &Plan, raw: bool, limit: u64) -> io::Result<Self> {
+        let follow = |path| Follower::open(path, Vec::new(), limit);
+        Ok(Self {
+            stdout: (!raw).then(|| follow(&plan.stdout)).transpose()?,
+            stderr: follow(&plan.stderr)?,
+            raw: File::open(&plan.stdout)?,
+        })
+    }
+
+    /// Takes what came, and gives back the room of what is not kept.
+    fn advance(&mut self) {
+        for output in self.stdout.iter_mut().chain([&mut self.stderr]) {
+            // What can't be read now is read at the end, and missed there if it still can't be.
+            drop(output.advance());
+        }
+    }
+
+    fn finish(self, ending: Ending) -> io::Result<Outcome> {
+        let (stderr, kept_stderr) = self.stderr.finish()?;
+        let (stdout, kept_stdout, raw) = if let Some(stdout) = self.stdout {
+            let (text, kept) = stdout.finish()?;
+            (text, kept, None)
+        } else {
+            let kept = Kept {
+                bytes: self.raw.metadata()?.len(),
+                ..Kept::default()
+            };
+            (Vec::new(), kept, Some(self.raw))
         };
-        (Vec::new(), kept, Some(file))
-    } else {
-        let (text, kept) = Follower::open(&plan.stdout, Vec::new(), limit)?.finish()?;
-        (text, kept, None)
-    };
-    Ok(Outcome::Finished(Finished {
-        ending,
-        stdout,
-        kept_stdout,
-        stderr,
-        kept_stderr,
-        raw,
-    }))
+        Ok(Outcome::Finished(Finished {
+            ending,
+            stdout,
+            kept_stdout,
+            stderr,
+            kept_stderr,
+            raw,
+        }))
+    }
 }
