@@ -64,7 +64,8 @@ pub enum RefreshError {
 /// A program on disk; it differs when the program was replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
-    program: Vec<(PathBuf, u64, u64, i64, i64)>,
+    /// Path, inode, size, time of the last change, and mode.
+    program: Vec<(PathBuf, u64, u64, i64, i64, u32)>,
 }
 
 impl Fingerprint {
@@ -86,6 +87,8 @@ impl Fingerprint {
                 found.size(),
                 found.mtime(),
                 found.mtime_nsec(),
+                // A program that nobody may execute any more is another one.
+                found.mode(),
             ))
         };
         Ok(Self {
