@@ -15,6 +15,7 @@
 )]
 
 mod history;
+mod injection;
 mod kill_minus_nine;
 mod layers;
 mod parser_score;

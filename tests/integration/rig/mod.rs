@@ -8,4 +8,4 @@ mod standin;
 pub use http::{Answer, raw};
 pub use lab::Lab;
 pub use site::{Barman, Server, Site, User};
-pub use standin::StandIn;
+pub use standin::{StandIn, argv};

@@ -57,17 +57,8 @@ impl StandIn {
     /// The starts of real commands, `list-servers` for the server names left out.
     pub fn starts(&self) -> Vec<Value> {
         let mut log = self.log();
-        log.retain(|line| line.get("start").is_some() && !self.asks_for_servers(line));
+        log.retain(|line| line.get("start").is_some() && !asks_for_servers(line));
         log
-    }
-
-    fn asks_for_servers(&self, line: &Value) -> bool {
-        let argv = line["argv"].as_array().unwrap();
-        argv.len() > 1
-            && argv[argv.len() - 3..]
-                .iter()
-                .map(|word| word.as_str().unwrap())
-                .eq(["-f", "json", "list-servers"])
     }
 
     /// The arguments of the starts, those before the command left out.
@@ -92,4 +83,34 @@ impl StandIn {
             })
             .collect()
     }
+
+    /// The lines logged behind the first `offset` bytes, and the offset for the next call.
+    pub fn log_from(&self, offset: u64) -> (Vec<Value>, u64) {
+        let bytes = fs::read(self.folder.join("starts.jsonl")).unwrap_or_default();
+        let new = &bytes[usize::try_from(offset).unwrap()..];
+        let lines = new.split(|byte| *byte == b'\n');
+        let parsed = lines
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .filter(|line: &Value| line.get("start").is_none() || !asks_for_servers(line));
+        (parsed.collect(), bytes.len().try_into().unwrap())
+    }
+}
+
+/// Whether a start only asks for the names of the servers.
+fn asks_for_servers(line: &Value) -> bool {
+    let argv = line["argv"].as_array().unwrap();
+    argv.len() > 3
+        && argv[argv.len() - 3..]
+            .iter()
+            .map(|word| word.as_str().unwrap())
+            .eq(["-f", "json", "list-servers"])
+}
+
+/// The arguments of a start, the program left out.
+pub fn argv(start: &Value) -> Vec<String> {
+    let words = start["argv"].as_array().unwrap().iter().skip(1);
+    words
+        .map(|word| word.as_str().unwrap().to_owned())
+        .collect()
 }
