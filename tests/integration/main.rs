@@ -21,4 +21,5 @@ mod layers;
 mod parser_score;
 mod real_barman;
 mod rig;
+mod running;
 mod transcript;

@@ -1,0 +1,175 @@
+//! Jobs whose server or supervisor dies.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{Bench, backup, eventually, number, runs, signal};
+
+const PRINTS: &str = "before the crash\n";
+
+/// A job that goes on for some seconds and prints at both ends.
+fn goes_on(bench: &Bench) -> (String, u64) {
+    let ticket = backup(&bench.admin());
+    let start = bench.started(1).remove(0);
+    (ticket, number(&start["pid"]))
+}
+
+#[test]
+fn a_job_outlives_its_server_however_that_ends_and_the_next_one_tells_its_end() {
+    for by_sigkill in [true, false] {
+        let action = json!({"stdout": PRINTS, "lines": {"count": 20, "every": 0.1}, "exit": 3});
+        let mut bench = Bench::new(&json!({"backup": action}), &[]);
+        let (ticket, pid) = goes_on(&bench);
+        if by_sigkill {
+            bench.server.kill();
+        } else {
+            assert_eq!(bench.server.stop(), Some(0));
+        }
+        assert!(runs(pid), "the server's end is not the job's");
+        bench.server = bench.site.serve();
+        let admin = bench.admin();
+        let early = admin.result(&ticket);
+        assert_eq!(early["state"], "running", "{early}");
+        let result = admin.finished(&ticket);
+        assert_eq!(
+            (&result["state"], &result["exit_code"]),
+            (&json!("failed"), &json!(3))
+        );
+        let lines = result["list"].as_array().unwrap();
+        assert_eq!(
+            (lines.len(), &lines[0], &lines[20]),
+            (21, &json!(PRINTS.trim()), &json!("line 20"))
+        );
+        assert_eq!(bench.stand_in.starts().len(), 1);
+    }
+}
+
+#[test]
+fn a_job_that_waits_outlives_its_server_too() {
+    let mut bench = Bench::new(&json!({"delete": {"sleep": 3}}), &["barman.max_jobs = 1"]);
+    let form = "server_name=main&backup_id=latest&async=true";
+    let first = bench.admin().form("/barman/delete", form).ticket();
+    bench.started(1);
+    let second = backup(&bench.admin());
+    bench.server.kill();
+    bench.server = bench.site.serve();
+    let admin = bench.admin();
+    for ticket in [first, second] {
+        assert_eq!(admin.finished(&ticket)["state"], "done");
+    }
+    assert_eq!(bench.stand_in.starts().len(), 2);
+}
+
+#[test]
+fn a_job_without_its_supervisor_is_lost_and_says_whether_barman_still_runs() {
+    let bench = Bench::new(
+        &json!({"backup": {"stdout": PRINTS, "sleep": 3, "grandchild": {"sleep": 2, "says": "after\n"}}}),
+        &[],
+    );
+    let admin = bench.admin();
+    let ticket = backup(&admin);
+    let start = bench.started(1).remove(0);
+    let (pid, supervisor) = (number(&start["pid"]), number(&start["ppid"]));
+    let kept = bench.folder(&ticket).join("stdout");
+    eventually("kept output", || {
+        (std::fs::read(&kept).ok()? == PRINTS.as_bytes()).then_some(())
+    });
+    signal(supervisor, Signal::KILL);
+    eventually("end of the supervisor", || {
+        (!runs(supervisor)).then_some(())
+    });
+    let lost = admin.result(&ticket);
+    assert_eq!(
+        (&lost["status_code"], &lost["state"]),
+        (&json!(-98), &json!("lost")),
+        "{lost}"
+    );
+    assert_eq!(lost["barman_still_runs"], true, "{lost}");
+    assert_eq!(lost["list"], json!([PRINTS.trim()]), "{lost}");
+    assert!(runs(pid));
+    let captures =
+        ["capture.stdout", "capture.stderr"].map(|name| bench.folder(&ticket).join(name));
+    assert!(captures[0].exists());
+    let listed = admin.get("/history/list").expect(200).json();
+    assert_eq!(listed["list"][0]["state"], "lost", "{listed}");
+    eventually("end of barman", || (!runs(pid)).then_some(()));
+    let ended = eventually("a recorded end", || {
+        Some(admin.result(&ticket)).filter(|result| result["barman_still_runs"] == false)
+    });
+    assert_eq!(
+        (&ended["status_code"], &ended["state"]),
+        (&json!(-98), &json!("lost")),
+        "{ended}"
+    );
+    assert_eq!(ended["reason"], "supervisor_died", "{ended}");
+    // What it printed without a supervisor is kept as well.
+    assert_eq!(ended["list"], json!([PRINTS.trim(), "after"]), "{ended}");
+    assert!(ended["exit_code"].is_null());
+    for capture in captures {
+        assert!(!capture.exists(), "{}", capture.display());
+    }
+    let record = bench.record(&ticket);
+    assert_eq!(admin.result(&ticket), ended);
+    assert_eq!(bench.record(&ticket), record);
+}
+
+#[test]
+fn a_lost_job_whose_barman_runs_on_can_be_stopped() {
+    let bench = Bench::new(&json!({"backup": {"stdout": PRINTS, "hang": true}}), &[]);
+    let admin = bench.admin();
+    let ticket = backup(&admin);
+    let start = bench.started(1).remove(0);
+    let (pid, supervisor) = (number(&start["pid"]), number(&start["ppid"]));
+    signal(supervisor, Signal::KILL);
+    eventually("end of the supervisor", || {
+        (!runs(supervisor)).then_some(())
+    });
+    admin
+        .form("/history/cancel", &format!("ticket={ticket}"))
+        .expect(200);
+    eventually("end of barman", || (!runs(pid)).then_some(()));
+    let ended = eventually("a recorded end", || {
+        Some(admin.result(&ticket)).filter(|result| result["barman_still_runs"] == false)
+    });
+    assert_eq!(ended["state"], "lost", "nobody saw how it ended: {ended}");
+    assert_eq!(ended["list"], json!([PRINTS.trim()]));
+    // The same job may run again.
+    bench.now_does(&json!({}));
+    let next = backup(&admin);
+    assert_eq!(admin.finished(&next)["state"], "done");
+}
+
+#[test]
+fn a_supervisor_that_dies_before_barman_starts_leaves_a_lost_job_that_never_ran() {
+    let bench = Bench::new(&json!({"delete": {"hang": true}}), &["barman.max_jobs = 1"]);
+    let admin = bench.admin();
+    let form = "server_name=main&backup_id=latest&async=true";
+    let first = admin.form("/barman/delete", form).ticket();
+    bench.started(1);
+    let second = backup(&admin);
+    // The supervisor is the process that has the ticket among its arguments.
+    let supervisor = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok())
+        .find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.contains("run-job") && line.contains(&second))
+        })
+        .unwrap();
+    signal(supervisor, Signal::KILL);
+    let result = admin.finished(&second);
+    assert_eq!(
+        (&result["state"], &result["status_code"]),
+        (&json!("lost"), &json!(-98)),
+        "{result}"
+    );
+    assert_eq!(result["barman_still_runs"], false);
+    assert!(result["started_at"].is_null());
+    admin
+        .form("/history/cancel", &format!("ticket={first}"))
+        .expect(200);
+    let third = backup(&admin);
+    assert_eq!(admin.finished(&third)["state"], "done");
+    assert_eq!(bench.stand_in.starts().len(), 2);
+}

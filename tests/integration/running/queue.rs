@@ -1,0 +1,205 @@
+//! How many jobs run and wait.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{Bench, backup, eventually, status_of};
+
+/// The number of jobs of the stand-in that ran at once, at most.
+fn most_at_once(log: &[Value]) -> usize {
+    let mut events: Vec<(f64, i32)> = log
+        .iter()
+        .filter_map(|line| {
+            let start = line["started_at"].as_f64().map(|at| (at, 1));
+            start.or_else(|| line["ended_at"].as_f64().map(|at| (at, -1)))
+        })
+        .collect();
+    events.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (mut now, mut most) = (0, 0);
+    for (_, change) in events {
+        now += change;
+        most = most.max(now);
+    }
+    usize::try_from(most).unwrap()
+}
+
+#[test]
+fn no_more_jobs_run_at_once_than_may_and_the_first_come_is_the_first_served() {
+    let bench = Bench::new(&json!({"delete": {"sleep": 0.3}}), &["barman.max_jobs = 2"]);
+    let admin = bench.admin();
+    let tickets: Vec<String> = (0..12)
+        .map(|n| {
+            let form = format!("server_name=main&backup_id=2026112{n:01}T214304&async=true");
+            let form = form.replace("2026112", if n < 10 { "2026112" } else { "202611" });
+            admin.form("/barman/delete", &form).ticket()
+        })
+        .collect();
+    let states: Vec<Value> = tickets
+        .iter()
+        .map(|ticket| admin.result(ticket)["state"].clone())
+        .collect();
+    assert!(
+        states.contains(&json!("queued")) && states.contains(&json!("running")),
+        "{states:?}"
+    );
+    for ticket in &tickets {
+        assert_eq!(admin.finished(ticket)["state"], "done");
+    }
+    let log = bench.stand_in.log();
+    assert_eq!(most_at_once(&log), 2);
+    let order: Vec<String> = bench
+        .stand_in
+        .commands()
+        .into_iter()
+        .map(|words| words.last().unwrap().clone())
+        .collect();
+    assert_eq!(order.len(), 12);
+    for (place, backup) in order.iter().enumerate() {
+        let asked: usize = backup[..8]
+            .trim_start_matches("202611")
+            .parse::<usize>()
+            .unwrap();
+        let asked = if asked >= 20 { asked - 20 } else { asked };
+        assert!(place.abs_diff(asked) <= 2, "{order:?}");
+    }
+}
+
+#[test]
+fn a_full_queue_is_told_and_starts_nothing() {
+    let bench = Bench::new(
+        &json!({"delete": {"hang": true}}),
+        &["barman.max_jobs = 1", "barman.queue = 2"],
+    );
+    let admin = bench.admin();
+    let ask = || {
+        admin.form(
+            "/barman/delete",
+            "server_name=main&backup_id=latest&async=true",
+        )
+    };
+    let tickets = [ask().ticket(), ask().ticket(), ask().ticket()];
+    for _ in 0..3 {
+        let refused = ask().expect(429);
+        let seconds: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!(seconds > 0);
+        assert_eq!(refused.json()["type"], "too many");
+    }
+    // What needs no place runs all the same.
+    admin
+        .get("/barman/list-backups?server_name=main")
+        .expect(200);
+    let list = admin.get("/history/list").expect(200).json();
+    assert_eq!(list["list"].as_array().unwrap().len(), 3, "{list}");
+    for ticket in tickets.iter().rev() {
+        admin
+            .form("/history/cancel", &format!("ticket={ticket}"))
+            .expect(200);
+        assert_eq!(admin.finished(ticket)["state"], "cancelled");
+    }
+    let again = ask().ticket();
+    eventually("the next job", || {
+        (admin.result(&again)["state"] == "running").then_some(())
+    });
+    admin
+        .form("/history/cancel", &format!("ticket={again}"))
+        .expect(200);
+    let deletes = bench
+        .stand_in
+        .starts()
+        .iter()
+        .filter(|start| start["start"] == "delete")
+        .count();
+    assert_eq!(
+        deletes, 2,
+        "the two that waited were cancelled before they ran"
+    );
+}
+
+#[test]
+fn the_same_backup_runs_once_at_a_time_and_the_refusal_names_its_ticket() {
+    let bench = Bench::new(&json!({"backup": {"hang": true}}), &["barman.max_jobs = 3"]);
+    let admin = bench.admin();
+    let ticket = backup(&admin);
+    for form in [
+        "server_name=main",
+        "SERVERNAME=main",
+        "server_name=main&async=false",
+    ] {
+        let refused = admin.form("/barman/backup", form).expect(409).json();
+        assert_eq!(refused["type"], "conflict");
+        assert!(
+            refused["message"].as_str().unwrap().contains(&ticket),
+            "{refused}"
+        );
+    }
+    let other = admin.form("/barman/backup", "server_name=other").ticket();
+    bench.started(2);
+    for ticket in [&ticket, &other] {
+        admin
+            .form("/history/cancel", &format!("ticket={ticket}"))
+            .expect(200);
+        assert_eq!(admin.finished(ticket)["state"], "cancelled");
+    }
+    bench.now_does(&json!({}));
+    let next = backup(&admin);
+    assert_eq!(admin.finished(&next)["state"], "done");
+    assert_eq!(bench.stand_in.starts().len(), 3);
+}
+
+/// The children of a process that have ended and were not awaited.
+fn zombies_of(parent: u64) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter(|pid| {
+            status_of(*pid, "PPid") == Some(parent.to_string())
+                && status_of(*pid, "State").is_some_and(|state| state.starts_with('Z'))
+        })
+        .count()
+}
+
+#[test]
+fn two_hundred_tickets_at_once_are_distinct_and_leave_no_zombie_and_no_descriptor() {
+    let bench = Bench::new(&json!({"delete": {"exit": 0}}), &["barman.max_jobs = 8"]);
+    let admin = bench.admin();
+    let server = u64::from(bench.server.pid());
+    let descriptors = || {
+        std::fs::read_dir(format!("/proc/{server}/fd"))
+            .unwrap()
+            .count()
+    };
+    let one = || {
+        admin
+            .get("/barman/list-backups?server_name=main")
+            .expect(200);
+        let form = "server_name=main&backup_id=latest&async=true";
+        admin.form("/barman/delete", form).ticket()
+    };
+    admin.finished(&one());
+    let before = descriptors();
+    let tickets: BTreeSet<String> = std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (0..25).map(|_| one()).collect::<Vec<_>>()))
+            .collect();
+        askers
+            .into_iter()
+            .flat_map(|asker| asker.join().unwrap())
+            .collect()
+    });
+    assert_eq!(tickets.len(), 200);
+    for ticket in &tickets {
+        assert_eq!(admin.finished(ticket)["state"], "done");
+    }
+    let list = admin.get("/history/list?limit=1000").expect(200).json();
+    assert_eq!(list["list"].as_array().unwrap().len(), 201);
+    eventually("end of all children", || {
+        (zombies_of(server) == 0).then_some(())
+    });
+    eventually("the descriptors of before", || {
+        (descriptors() <= before + 2).then_some(())
+    });
+    assert!(most_at_once(&bench.stand_in.log()) <= 16);
+    let open = std::fs::read_dir(bench.server.store().join("active/open")).unwrap();
+    assert_eq!(open.count(), 0);
+}
