@@ -179,7 +179,8 @@ impl Refresh {
             .clone()
     }
 
-    /// Builds the catalogue when there is none or Barman was replaced since. Blocks.
+    /// Builds the catalogue when there is none, Barman was replaced since, or it could not be asked
+    /// or understood the last time. Blocks.
     ///
     /// # Errors
     /// When Barman can't be asked or understood; the last good catalogue stays.
@@ -189,14 +190,14 @@ impl Refresh {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let fingerprint = Fingerprint::of(&self.barman.program);
-        if let Ok(fingerprint) = &fingerprint {
+        if let Ok(fingerprint) = &fingerprint
+            && self.trouble().is_none()
+        {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             if known
                 .as_ref()
                 .is_some_and(|saved| saved.fingerprint == *fingerprint)
             {
-                drop(known);
-                self.note_trouble(None);
                 return Ok(());
             }
         }
