@@ -229,7 +229,7 @@ impl Auth {
             .tokens
             .accept(token, self.clock.unix())
             .map_err(|refusal| {
-                tracing::info!(?from, reason = %refusal, "a token was refused");
+                tracing::info!(from = from.map(tracing::field::display), reason = %refusal, "a token was refused");
                 AuthError::Unauthorized
             })?;
         let user = self.users.find(&accepted.user)?;
@@ -239,7 +239,7 @@ impl Auth {
         });
         let Some(user) = user else {
             let reason = "its user was removed, changed or logged out";
-            tracing::info!(?from, user = %accepted.user, reason, "a token was refused");
+            tracing::info!(from = from.map(tracing::field::display), user = %accepted.user, reason, "a token was refused");
             return Err(AuthError::Unauthorized);
         };
         Ok(caller(&user, from, AuthKind::Token))
@@ -314,13 +314,13 @@ impl Auth {
         let name = UserName::parse(name).ok();
         let label = name.as_ref().map_or("", UserName::as_str).to_owned();
         if let Some(retry_after) = self.throttle.wait(&label, from, self.clock.elapsed()) {
-            tracing::warn!(user = %label, ?from, retry_after, "a login came too soon after failed ones");
+            tracing::warn!(user = %label, from = from.map(tracing::field::display), retry_after, "a login came too soon after failed ones");
             return Err(AuthError::TooMany { retry_after });
         }
         let outcome = self.check(name.as_ref(), password).await;
         if matches!(outcome, Err(AuthError::Unauthorized)) {
             self.throttle.failed(&label, from, self.clock.elapsed());
-            tracing::warn!(user = %label, ?from, "a login failed");
+            tracing::warn!(user = %label, from = from.map(tracing::field::display), "a login failed");
             tokio::time::sleep_until(floor).await;
         }
         outcome
