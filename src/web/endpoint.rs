@@ -20,7 +20,7 @@ use crate::audit::Entry;
 use crate::auth::{AuthError, Caller};
 use crate::clock;
 use crate::dispatch::{CallContext, RefusalKind, Reply};
-use crate::names::{CommandName, Scope};
+use crate::names::{CommandName, Scope, UserName};
 use crate::parameters::Parameters;
 
 /// One row of the table, as Rocket calls it.
@@ -80,16 +80,13 @@ impl Endpoint {
                 };
                 self.parameters(request, data, marks, query).await?;
                 let known = run(app, &login, marks.from).await;
-                note(
-                    app,
-                    marks,
-                    "login",
-                    row.path,
-                    &login.name,
-                    known.as_ref().err(),
-                )
-                .await;
-                marks.set_user(&login.name);
+                // What is no user's name may be a password that was typed in the wrong place.
+                let user = UserName::parse(&login.name).ok();
+                let user = user.as_ref().map(UserName::as_str);
+                note(app, marks, "login", row.path, user, known.as_ref().err()).await;
+                if let Some(user) = user {
+                    marks.set_user(user);
+                }
                 known
             }
             Handler::Known(run) => {
@@ -97,7 +94,7 @@ impl Endpoint {
                 marks.set_user(caller.user.as_str());
                 if let Err(failure) = self.check_right(&caller) {
                     let user = caller.user.as_str();
-                    note(app, marks, "refused", row.path, user, Some(&failure)).await;
+                    note(app, marks, "refused", row.path, Some(user), Some(&failure)).await;
                     return Err(failure);
                 }
                 let parameters = self.parameters(request, data, marks, query).await?;
@@ -220,11 +217,11 @@ async fn note(
     marks: &Marks,
     event: &'static str,
     route: &str,
-    user: &str,
+    user: Option<&str>,
     failure: Option<&Failure>,
 ) {
     let mut entry = Entry::new(clock::now(), event);
-    entry.user = Some(user.to_owned());
+    entry.user = user.map(str::to_owned);
     entry.from = Some(marks.from.to_string());
     entry.method = Some(marks.method.as_str().to_owned());
     entry.route = Some(route.to_owned());
