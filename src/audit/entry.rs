@@ -36,9 +36,6 @@ pub struct Entry {
     /// The command, by its canonical name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// The arguments, secrets masked.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub argv: Vec<String>,
     /// The servers it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<String>,
@@ -75,7 +72,6 @@ impl Entry {
             method: None,
             route: None,
             command: None,
-            argv: Vec::new(),
             servers: Vec::new(),
             ticket: None,
             outcome: None,

@@ -255,14 +255,14 @@ mod tests {
         let audit = Audit::open(&logs, 0).unwrap();
         let entry = Entry {
             user: Some("ada\n\u{2028}".to_owned()),
-            argv: vec!["backup".to_owned(), "x".repeat(600)],
+            servers: vec!["main".to_owned(), "x".repeat(600)],
             status: Some(202),
             ..at(datetime!(2026-11-20 21:43:04.5 +1))
         };
         audit.record(&entry).unwrap();
         let text = fs::read_to_string(logs.join("audit.log")).unwrap();
         let wanted = format!(
-            "{{\"ts\":\"2026-11-20T20:43:04.5Z\",\"event\":\"accepted\",\"user\":\"ada\\n\\u2028\",\"argv\":[\"backup\",\"{}…\"],\"status\":202}}\n",
+            "{{\"ts\":\"2026-11-20T20:43:04.5Z\",\"event\":\"accepted\",\"user\":\"ada\\n\\u2028\",\"servers\":[\"main\",\"{}…\"],\"status\":202}}\n",
             "x".repeat(512)
         );
         assert_eq!(text, wanted);

@@ -72,7 +72,6 @@ impl Dispatch {
             .await?;
         entry.command = Some(admitted.invocation.command.to_string());
         entry.servers = trail::servers(&admitted.invocation.scope);
-        entry.argv = trail::masked(&admitted.invocation.arguments);
         let direct = admitted.traits.read_only && !admitted.traits.long;
         if direct && !admitted.at_once {
             return self.run_within_request(call, &admitted, entry).await;

@@ -8,7 +8,7 @@ use super::{CallContext, Dispatch, Refusal};
 use crate::audit::Entry;
 use crate::auth::{AuthKind, Caller};
 use crate::names::Scope;
-use crate::{blocking, clock, redact};
+use crate::{blocking, clock};
 
 /// An event of a caller's request.
 #[must_use]
@@ -36,12 +36,6 @@ pub(super) fn servers(scope: &Scope) -> Vec<String> {
         Scope::All => vec!["all".to_owned()],
         Scope::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
     }
-}
-
-/// Arguments without secrets.
-pub(super) fn masked(arguments: &[String]) -> Vec<String> {
-    let masked = arguments.iter().map(|word| redact::text(word).into_owned());
-    masked.collect()
 }
 
 impl Dispatch {
