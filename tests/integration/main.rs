@@ -14,6 +14,7 @@
     reason = "a test that can't go on fails, and says so"
 )]
 
+mod access;
 mod history;
 mod injection;
 mod kill_minus_nine;
@@ -22,4 +23,5 @@ mod parser_score;
 mod real_barman;
 mod rig;
 mod running;
+mod service;
 mod transcript;

@@ -342,6 +342,56 @@ impl User<'_> {
 }
 
 impl Site {
+    /// Writes the whole users file, as somebody does by hand.
+    pub fn users(&self, text: &str) {
+        Lab::get().write(&self.file("client.conf"), text, 0o600);
+    }
+
+    /// A token of a user, made on the host.
+    #[track_caller]
+    pub fn token(&self, name: &str) -> String {
+        let output = self.run(&["token", name], "");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// What a server that must not start says; its exit code is not 0.
+    #[track_caller]
+    pub fn refuses_to_serve(&self) -> String {
+        let lab = Lab::get();
+        let mut child = lab
+            .command(&lab.binary)
+            .args(["serve", "--config"])
+            .arg(self.file("barmanapi.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let since = Instant::now();
+        while child.try_wait().unwrap().is_none() && since.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(child.kill());
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            output.status.code().is_some_and(|code| code != 0),
+            "{output:?}"
+        );
+        assert_eq!(output.stdout, b"", "it listened");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Everything that was ever logged: standard error and the store's logs.
+    pub fn logged(&self) -> String {
+        let mut text = fs::read_to_string(self.file("stderr")).unwrap_or_default();
+        let logs = fs::read_dir(self.file("store/logs")).into_iter().flatten();
+        for entry in logs.flatten() {
+            text += &fs::read_to_string(entry.path()).unwrap();
+        }
+        text
+    }
+
     /// Gives the store what another site's server has learnt of the same Barman, which takes a while.
     pub fn knows_what(&self, other: &Server) {
         let lab = Lab::get();
@@ -379,6 +429,13 @@ impl Server {
             server: self,
             token: token.to_owned(),
         }
+    }
+
+    /// A size of the process in KiB, such as `VmRSS` or `VmHWM`.
+    pub fn size(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
 

@@ -1,0 +1,12 @@
+//! Who gets in, and what they may do then.
+
+mod logins;
+mod rules;
+mod tenants;
+mod tokens;
+mod userfile;
+
+/// The status of `/auth/user` with this token.
+fn status_with(server: &super::rig::Server, token: &str) -> u16 {
+    server.with_token(token).get("/auth/user").status
+}
