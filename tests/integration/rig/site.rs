@@ -420,9 +420,18 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
 
-impl Server {
+    /// Asks the server to end, by SIGTERM, and does not wait for it.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end of a server that was asked to end, and returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// A caller with the token that another server has given.
     pub fn with_token(&self, token: &str) -> User<'_> {
         User {

@@ -114,3 +114,28 @@ pub fn argv(start: &Value) -> Vec<String> {
         .map(|word| word.as_str().unwrap().to_owned())
         .collect()
 }
+
+impl StandIn {
+    /// Gives it help texts of its own and returns their folder; they begin as those of the lab.
+    pub fn own_help(&self) -> PathBuf {
+        let lab = Lab::get();
+        let folder = self.folder.join("help");
+        let fresh = self.folder.join("help.new");
+        fs::create_dir(&fresh).unwrap();
+        for entry in fs::read_dir(lab.fact("HELP_DIR")).unwrap().flatten() {
+            fs::copy(entry.path(), fresh.join(entry.file_name())).unwrap();
+        }
+        fs::remove_file(&folder).unwrap();
+        fs::rename(&fresh, &folder).unwrap();
+        folder
+    }
+
+    /// How often it was asked for the overview of its help.
+    pub fn overviews(&self) -> usize {
+        let text = fs::read_to_string(self.folder.join("helps.jsonl")).unwrap_or_default();
+        let lines = text
+            .lines()
+            .filter(|line| line.contains("\"start\": \"--help\""));
+        lines.count()
+    }
+}
