@@ -279,3 +279,32 @@ fn the_general_log_begins_anew_at_its_size_and_the_audit_does_not() {
         .count();
     assert_eq!(refused, 300);
 }
+
+#[test]
+fn nothing_that_changes_state_is_done_while_the_audit_takes_no_line() {
+    let stand_in = StandIn::new();
+    let site = Site::new(&Barman::StandIn(&stand_in), &[]);
+    site.user("admin", &["--full"]);
+    let server = site.serve();
+    let admin = server.login("admin");
+    let log = site.file("store/logs/audit.log");
+    let away = site.file("away");
+    fs::rename(&log, &away).unwrap();
+    fs::create_dir(&log).unwrap();
+    for target in [
+        "/barman/backup?server_name=main",
+        "/barman/backup?server_name=main&async=true",
+    ] {
+        let answer = admin.form(target, "").expect(503);
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    }
+    admin.form("/barman/reload", "").expect(503);
+    assert_eq!(stand_in.starts().len(), 0);
+    fs::remove_dir(&log).unwrap();
+    fs::rename(&away, &log).unwrap();
+    admin
+        .form("/barman/backup", "server_name=main&async=false")
+        .expect(200);
+    assert_eq!(stand_in.starts().len(), 1);
+    lines(&site, "audit.log");
+}

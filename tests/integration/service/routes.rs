@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::rig::{Answer, Barman, Site, StandIn, raw};
 
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+
 /// Every path that is served, with the methods it takes and how its callers show who they are.
 const ROUTES: [(&str, &[&str], &str); 12] = [
     ("/auth/token", &["GET", "POST"], "basic"),
@@ -155,15 +158,12 @@ fn a_body_is_bounded_and_of_a_known_kind() {
     site.user("admin", &["--full"]);
     let server = site.serve();
     let admin = server.login("admin");
-    let before = server.size("VmRSS");
-    let form = "application/x-www-form-urlencoded";
-    let json = "application/json";
     let large = format!("server_name=main&name={}", "x".repeat(64 * 1024));
     let deep = format!("{{\"server_name\":{}", "[".repeat(30_000));
     let many = "&x=1".repeat(10_000);
     for (kind, body, status) in [
-        (form, large.as_str(), 413),
-        (json, &large, 413),
+        (FORM, large.as_str(), 413),
+        (JSON, &large, 413),
         ("text/plain", "{\"server_name\":\"main\"}", 415),
         ("text/plain", "server_name=main", 415),
         (
@@ -173,24 +173,24 @@ fn a_body_is_bounded_and_of_a_known_kind() {
         ),
         ("application/octet-stream", "server_name=main", 415),
         ("", "server_name=main", 415),
-        (json, &deep, 400),
-        (json, "[1]", 400),
-        (json, "\"x\"", 400),
+        (JSON, &deep, 400),
+        (JSON, "[1]", 400),
+        (JSON, "\"x\"", 400),
         (
-            json,
+            JSON,
             "{\"server_name\":\"main\",\"server_name\":\"other\"}",
             400,
         ),
-        (json, "{\"server_name\":null}", 400),
-        (json, "{\"server_name\":{\"a\":1}}", 400),
-        (json, "{\"server_name\":\"main\"} x", 400),
-        (json, "\u{feff}{\"server_name\":\"main\"}", 400),
-        (json, "server_name=main", 400),
-        (form, "{\"server_name\":\"main\"}", 400),
-        (form, &many, 400),
-        (form, "server_name=%ff", 400),
-        (form, "server_name=main%00", 400),
-        (form, "server_name=main&token=abc", 400),
+        (JSON, "{\"server_name\":null}", 400),
+        (JSON, "{\"server_name\":{\"a\":1}}", 400),
+        (JSON, "{\"server_name\":\"main\"} x", 400),
+        (JSON, "\u{feff}{\"server_name\":\"main\"}", 400),
+        (JSON, "server_name=main", 400),
+        (FORM, "{\"server_name\":\"main\"}", 400),
+        (FORM, &many, 400),
+        (FORM, "server_name=%ff", 400),
+        (FORM, "server_name=main%00", 400),
+        (FORM, "server_name=main&token=abc", 400),
     ] {
         let header = [("Content-Type", kind)];
         let headers = if kind.is_empty() {
@@ -203,12 +203,12 @@ fn a_body_is_bounded_and_of_a_known_kind() {
         assert_eq!(answer.status, status, "{kind}: {shown}: {answer:?}");
         well_formed(&answer, false);
     }
-    let packed = [("Content-Type", form), ("Content-Encoding", "gzip")];
+    let packed = [("Content-Type", FORM), ("Content-Encoding", "gzip")];
     admin
         .request("POST", "/barman/backup", &packed, b"\x1f\x8b")
         .expect(415);
     // The same in two places, and a body where none belongs.
-    let both = [("Content-Type", form)];
+    let both = [("Content-Type", FORM)];
     let target = "/barman/backup?server_name=main";
     admin
         .request("POST", target, &both, b"server_name=other")
@@ -217,10 +217,23 @@ fn a_body_is_bounded_and_of_a_known_kind() {
         .request("GET", target, &both, b"server_name=main")
         .expect(400);
     admin.form("/auth/logout", "x=1").expect(400);
+    assert_eq!(stand_in.starts().len(), 0);
+    let body = json!({"server_name": "main", "async": false});
+    admin.post("/barman/backup", &body).expect(200);
+    assert_eq!(stand_in.starts().len(), 1);
+}
 
+#[test]
+fn a_body_without_end_or_with_two_lengths_costs_little_and_starts_nothing() {
+    let stand_in = StandIn::new();
+    let site = Site::new(&Barman::StandIn(&stand_in), &[]);
+    site.user("admin", &["--full"]);
+    let server = site.serve();
+    let admin = server.login("admin");
+    let before = server.size("VmRSS");
     // A stated 10 GiB is refused at once, and what never ends is cut off.
     let head = format!(
-        "POST /barman/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: {form}\r\n",
+        "POST /barman/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: {FORM}\r\n",
         admin.token
     );
     // Rocket itself wants to see the first bytes of a body.
@@ -229,7 +242,7 @@ fn a_body_is_bounded_and_of_a_known_kind() {
         first_line(server.port, stated.as_bytes(), b"server_name=main"),
         Some(413)
     );
-    let stated = stated.replace(form, json);
+    let stated = stated.replace(FORM, JSON);
     assert_eq!(
         first_line(server.port, stated.as_bytes(), b"{\"server_name\":"),
         Some(413)
@@ -253,13 +266,6 @@ fn a_body_is_bounded_and_of_a_known_kind() {
     let grown = server.size("VmRSS").saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB more");
     server.get("/healthz").expect(200);
-    admin
-        .post(
-            "/barman/backup",
-            &json!({"server_name": "main", "async": false}),
-        )
-        .expect(200);
-    assert_eq!(stand_in.starts().len(), 1);
 }
 
 /// The status of the first answer; `None` when the server just closed.
