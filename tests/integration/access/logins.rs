@@ -1,5 +1,7 @@
 //! Names and passwords.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -195,6 +197,45 @@ fn guesses_are_slowed_down_whatever_address_a_header_claims() {
     server.login("other");
 }
 
+/// One connection that stays: the queue of those who wait to be let in is the system's, and short.
+struct Watch(BufReader<TcpStream>);
+
+impl Watch {
+    fn new(server: &Server) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// How long `/healthz` takes to answer.
+    fn look(&mut self) -> Duration {
+        let began = Instant::now();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        self.0.get_mut().write_all(request).unwrap();
+        let mut line = String::new();
+        let (mut status, mut length) = (None, 0);
+        while line != "\r\n" {
+            line.clear();
+            assert_ne!(
+                self.0.read_line(&mut line).unwrap(),
+                0,
+                "the server hung up"
+            );
+            let lower = line.to_ascii_lowercase();
+            status = status.or_else(|| lower.strip_prefix("http/1.1 ").map(str::to_owned));
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        assert!(status.is_some_and(|status| status.starts_with("200")));
+        began.elapsed()
+    }
+}
+
 #[test]
 fn five_hundred_logins_at_once_cost_neither_memory_nor_the_service() {
     let stand_in = StandIn::new();
@@ -210,13 +251,12 @@ fn five_hundred_logins_at_once_cost_neither_memory_nor_the_service() {
             0 => ("admin", RIGHT),
             _ => (name.as_str(), "guess"),
         });
+    let mut watch = Watch::new(&server);
     let (answers, slowest, probes) = std::thread::scope(|scope| {
         let storm = scope.spawn(|| at_once(&server, pairs));
         let (mut slowest, mut probes) = (Duration::ZERO, 0);
         while !storm.is_finished() {
-            let began = Instant::now();
-            server.get("/healthz").expect(200);
-            slowest = slowest.max(began.elapsed());
+            slowest = slowest.max(watch.look());
             assert_eq!(super::status_with(&server, &token), 200);
             probes += 1;
         }

@@ -205,7 +205,9 @@ fn a_token_ends_with_the_password_the_rights_the_user_and_the_logout_in_every_pr
     assert_eq!(statuses(&old), [401, 401]);
     let new = site.token("op");
     for server in [&one, &other] {
-        let answer = server.with_token(&new).form("/barman/backup", "server_name=main");
+        let answer = server
+            .with_token(&new)
+            .form("/barman/backup", "server_name=main");
         assert_eq!(answer.status, 403);
     }
     assert_eq!(stand_in.starts().len(), 0);

@@ -224,7 +224,10 @@ fn comments_and_unknown_lines_survive_every_change_byte_for_byte() {
     );
     assert!(after.trim_end_matches('\n').contains(tail));
     let token = token["token"].as_str().unwrap();
-    server.with_token(token).form("/auth/logout", "").expect(200);
+    server
+        .with_token(token)
+        .form("/auth/logout", "")
+        .expect(200);
     assert_eq!(super::status_with(&server, token), 401);
     assert!(text().contains("\tand more\n") && text().contains(tail));
 }

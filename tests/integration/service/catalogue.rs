@@ -109,7 +109,11 @@ fn survives(hostile: &[(&str, Value)]) {
     let again = site.serve_unready(&[]);
     let token = site.token("admin");
     assert_eq!(
-        again.with_token(&token).get("/barman/help").expect(200).json(),
+        again
+            .with_token(&token)
+            .get("/barman/help")
+            .expect(200)
+            .json(),
         before
     );
     stand_in.control(&json!({}));

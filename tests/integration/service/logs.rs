@@ -268,8 +268,8 @@ fn the_general_log_begins_anew_at_its_size_and_the_audit_does_not() {
     general.sort();
     assert_eq!(general, ["general.log", "general.log.1", "general.log.2"]);
     for name in &general {
-        let size = fs::metadata(folder.join(name)).unwrap().len();
-        assert!(size <= 21_000, "{name}: {size}");
+        let length = fs::metadata(folder.join(name)).unwrap().len();
+        assert!(length <= 21_000, "{name}: {length}");
         lines(&site, name);
     }
     let refused = lines(&site, "audit.log");
