@@ -4,7 +4,9 @@
 //! a clock that is passed in. The signature is made by `hmac` and `sha2`: the crypto back ends that
 //! jsonwebtoken offers bring RSA and elliptic curves along, for which there is no use here.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -29,6 +31,9 @@ const LEEWAY: u64 = 2;
 
 /// Longest token that is looked at; ours have some 350 bytes.
 const LONGEST: usize = 1024;
+
+/// Tokens whose signature is remembered, at most; together they take less than 1 MB.
+const REMEMBERED: usize = 1024;
 
 /// The algorithm by the name that `jsonwebtoken` has for it.
 fn jwt(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
@@ -106,6 +111,7 @@ pub struct Tokens {
     validation: Validation,
     life: u64,
     stamper: Hmac<Sha256>,
+    signed: RwLock<HashMap<String, Arc<Claims>>>,
 }
 
 impl fmt::Debug for Tokens {
@@ -139,6 +145,7 @@ impl Tokens {
             validation,
             life: life.as_secs(),
             stamper: hmac_of(&stamp_key).map_err(cannot)?,
+            signed: RwLock::default(),
         })
     }
 
@@ -174,9 +181,7 @@ impl Tokens {
         if token.len() > LONGEST {
             return Err(Refusal::TooLong);
         }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|error| Refusal::Malformed(error.to_string()))?
-            .claims;
+        let claims = self.claims(token)?;
         if claims.exp.saturating_add(LEEWAY) <= now {
             return Err(Refusal::Expired);
         }
@@ -187,9 +192,30 @@ impl Tokens {
             return Err(Refusal::TooLasting);
         }
         Ok(Accepted {
-            user: claims.sub,
-            stamp: claims.stamp,
+            user: claims.sub.clone(),
+            stamp: claims.stamp.clone(),
         })
+    }
+
+    /// What a token says, once its signature is known to be ours.
+    ///
+    /// That much never changes, so it is found out once; everything that can change with time is
+    /// checked with every request.
+    fn claims(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
+        let signed = self.signed.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(claims) = signed.get(token) {
+            return Ok(Arc::clone(claims));
+        }
+        drop(signed);
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let claims = Arc::new(decoded.claims);
+        let mut signed = self.signed.write().unwrap_or_else(PoisonError::into_inner);
+        if signed.len() >= REMEMBERED {
+            signed.clear();
+        }
+        signed.insert(token.to_owned(), Arc::clone(&claims));
+        Ok(claims)
     }
 
     /// The state of a user as tokens carry it. It is keyed, for the fingerprint covers the password

@@ -66,6 +66,9 @@ pub(super) async fn read(
     if stated.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
+    if !chunked && stated.unwrap_or_default() == 0 {
+        return Ok(Vec::new());
+    }
     let body = data
         .open(ByteUnit::Byte(limit))
         .into_bytes()

@@ -208,3 +208,25 @@ fn neither_tokens_nor_their_maker_print_a_secret() {
         "{printed}"
     );
 }
+
+#[test]
+fn only_tokens_that_we_signed_are_remembered_and_never_too_many() {
+    let tokens = tokens(SECRET, Algorithm::Hs256);
+    let good = forge(HEADER, &claims(), SECRET);
+    let forged = forge(
+        HEADER,
+        &claims(),
+        "another secret of forty characters in all",
+    );
+    for _ in 0..2 {
+        assert!(tokens.accept(&good, NOW).is_ok());
+        assert!(tokens.accept(&forged, NOW).is_err());
+    }
+    assert_eq!(tokens.signed.read().unwrap().len(), 1);
+    let user = UserName::parse("op").unwrap();
+    for _ in 0..REMEMBERED + 1 {
+        let token = tokens.issue(&user, b"state", NOW).unwrap().token;
+        assert!(tokens.accept(&token, NOW).is_ok());
+        assert!(tokens.signed.read().unwrap().len() <= REMEMBERED);
+    }
+}
