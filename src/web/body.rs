@@ -57,7 +57,7 @@ enum MediaType {
 pub(super) async fn read(
     request: &Request<'_>,
     method: Method,
-    data: Data<'_>,
+    mut data: Data<'_>,
     limit: u64,
     broken: bool,
 ) -> Result<Pairs, BodyError> {
@@ -66,7 +66,7 @@ pub(super) async fn read(
     if stated.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
-    if !chunked && stated.unwrap_or_default() == 0 {
+    if !chunked && !broken && stated.unwrap_or_default() == 0 && data.peek(1).await.is_empty() {
         return Ok(Vec::new());
     }
     let body = data

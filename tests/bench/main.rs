@@ -62,7 +62,7 @@ fn measure() {
     let token = Site::token(server.port);
     route_against_bare_rocket(&site, server.port, &token);
     list_against_process(&site, server.port, &token);
-    memory_after_logins(&site, &server);
+    memory_after_logins(&server);
     server.stop();
 }
 
@@ -184,7 +184,7 @@ fn list_against_process(site: &Site, port: u16, token: &str) {
 }
 
 /// Resident memory after many logins and a rest.
-fn memory_after_logins(site: &Site, server: &site::Process) {
+fn memory_after_logins(server: &site::Process) {
     for _ in 0..LOGINS {
         Site::token(server.port);
     }

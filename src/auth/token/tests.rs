@@ -224,7 +224,7 @@ fn only_tokens_that_we_signed_are_remembered_and_never_too_many() {
     }
     assert_eq!(tokens.signed.read().unwrap().len(), 1);
     let user = UserName::parse("op").unwrap();
-    for _ in 0..REMEMBERED + 1 {
+    for _ in 0..=REMEMBERED {
         let token = tokens.issue(&user, b"state", NOW).unwrap().token;
         assert!(tokens.accept(&token, NOW).is_ok());
         assert!(tokens.signed.read().unwrap().len() <= REMEMBERED);
