@@ -1,5 +1,6 @@
 //! What the tests stand on: the lab, sites with a server of their own, and the stand-in for Barman.
 
+mod catalogue;
 mod http;
 mod lab;
 mod site;

@@ -22,6 +22,8 @@ pub enum Barman<'a> {
 /// A configured barmanapi.
 pub struct Site {
     folder: PathBuf,
+    /// The stand-in, where the site has one.
+    pub(super) program: Option<PathBuf>,
 }
 
 /// The password of every user of every site.
@@ -70,7 +72,11 @@ impl Site {
             writeln!(text, "[{section}]\n{}\n", lines.join("\n")).unwrap();
         }
         lab.write(&folder.join("barmanapi.conf"), &text, 0o600);
-        Self { folder }
+        let program = match barman {
+            Barman::Real => None,
+            Barman::StandIn(stand_in) => Some(stand_in.program()),
+        };
+        Self { folder, program }
     }
 
     /// A file of the site.
@@ -109,8 +115,10 @@ impl Site {
 
     /// Starts a server and waits until it is ready.
     pub fn serve(&self) -> Server {
+        self.lend_catalogue();
         let server = self.serve_unready(&[]);
         server.wait_until_ready();
+        self.keep_catalogue();
         server
     }
 

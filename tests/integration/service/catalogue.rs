@@ -193,12 +193,12 @@ fn help_that_never_comes_is_not_waited_for_for_ever() {
     site.user("admin", &["--full"]);
     let server = site.serve();
     let admin = server.login("admin");
+    let before = stand_in.overviews();
     stand_in.control(&json!({"--help": {"hang": true, "ignore": ["INT", "TERM"]}}));
     let began = Instant::now();
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| reload(&admin));
-        let asked = || stand_in.overviews() > 1;
-        until("barman was asked", asked);
+        until("barman was asked", || stand_in.overviews() > before);
         // Meanwhile everything else goes on with the last good table.
         stand_in.control(&json!({}));
         admin
@@ -254,7 +254,10 @@ fn the_help_tells_enough_to_build_a_client() {
     let stand_in = StandIn::new();
     let site = Site::new(&Barman::StandIn(&stand_in), &[]);
     site.user("admin", &["--full"]);
-    let server = site.serve();
+    // It was built by itself, at the first start.
+    let server = site.serve_unready(&[]);
+    until("it is built", || server.get("/readyz").status == 200);
+    assert_eq!(stand_in.overviews(), 1);
     let admin = server.login("admin");
     let all = admin.get("/barman/help").expect(200).json();
     assert_eq!(all["status_code"], 200);

@@ -270,8 +270,8 @@ fn reload_makes_every_running_service_ask_barman_again() {
 fn a_stop_finishes_what_is_being_answered_and_leaves_jobs_running() {
     let stand_in = StandIn::new();
     stand_in.control(&json!({
-        "list-backups": {"sleep": 1.0, "stdout": "done\n"},
-        "backup": {"lines": {"count": 60, "every": 0.2}},
+        "list-backups": {"sleep": 0.5, "stdout": "done\n"},
+        "backup": {"lines": {"count": 40, "every": 0.2}},
     }));
     let site = Site::new(&Barman::StandIn(&stand_in), &[]);
     site.user("admin", &["--full"]);
@@ -307,6 +307,16 @@ fn a_stop_finishes_what_is_being_answered_and_leaves_jobs_running() {
     let began = Instant::now();
     assert_eq!(server.wait(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(35));
+    let jobs = stand_in.starts();
+    let job = jobs
+        .iter()
+        .find(|start| start["start"] == "backup")
+        .unwrap();
+    let ended = |line: &serde_json::Value| line["pid"] == job["pid"] && line.get("end").is_some();
+    assert!(
+        !stand_in.log().iter().any(ended),
+        "the job was over before the service"
+    );
     assert_eq!(answers.len(), 20);
     for answer in answers {
         assert_eq!(answer.expect(200).json()["list"], json!(["done"]));
@@ -321,7 +331,7 @@ fn a_stop_finishes_what_is_being_answered_and_leaves_jobs_running() {
     let again = site.serve();
     let result = again.with_token(&token).finished(&ticket);
     assert_eq!(result["state"], "done", "{result}");
-    assert_eq!(result["list"].as_array().unwrap().len(), 60);
+    assert_eq!(result["list"].as_array().unwrap().len(), 40);
     assert_eq!(
         stand_in
             .starts()
