@@ -3,6 +3,7 @@
 mod catalogue;
 mod http;
 mod lab;
+mod operator;
 mod site;
 mod standin;
 
