@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
 use super::{Lab, Site};
 
-/// The catalogue that the first server built from a stand-in's help. To build it takes as long as
-/// many a test, and every stand-in begins with the same help.
+/// The catalogue that the first server built from the lab's help. To build it takes as long as many
+/// a test.
 static CATALOGUE: OnceLock<Value> = OnceLock::new();
 
 impl Site {
@@ -18,8 +18,17 @@ impl Site {
         self.file("store/config/barman.json")
     }
 
+    /// The stand-in, where it prints the lab's help.
+    fn plain_stand_in(&self) -> Option<&PathBuf> {
+        let program = self.program.as_ref()?;
+        let help = fs::read_link(program.with_file_name("help")).ok()?;
+        let control = fs::read_to_string(program.with_file_name("control.json")).ok()?;
+        let plain = help == Path::new(Lab::get().fact("HELP_DIR")) && !control.contains("--help");
+        plain.then_some(program)
+    }
+
     pub(super) fn keep_catalogue(&self) {
-        if self.program.is_some() && CATALOGUE.get().is_none() {
+        if self.plain_stand_in().is_some() && CATALOGUE.get().is_none() {
             let saved = fs::read(self.saved_catalogue()).unwrap();
             // Another test may have been first.
             drop(CATALOGUE.set(serde_json::from_slice(&saved).unwrap()));
@@ -29,7 +38,7 @@ impl Site {
     /// Gives a new store the catalogue, as built from this very stand-in. A server that does not
     /// believe it builds its own.
     pub(super) fn lend_catalogue(&self) {
-        let (Some(program), Some(catalogue)) = (&self.program, CATALOGUE.get()) else {
+        let (Some(program), Some(catalogue)) = (self.plain_stand_in(), CATALOGUE.get()) else {
             return;
         };
         if self.saved_catalogue().exists() {
