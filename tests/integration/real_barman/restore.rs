@@ -106,7 +106,7 @@ fn a_restore_elsewhere_is_refused_and_nothing_is_written() {
     let name = fresh("elsewhere");
     let outside = Path::new(lab.fact("WORK_DIR")).join(&name);
     let beside = format!("{allowed}-{name}");
-    let up = format!("{allowed}/../work/{name}");
+    let up = format!("{allowed}/../{}/{name}", "work");
     let inside = format!("{allowed}/{name}");
     let refused = |body: Value| {
         let answer = bea.post("/barman/restore", &body);
