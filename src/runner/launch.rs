@@ -11,8 +11,11 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::Mode;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::process::Identity;
 use crate::atomicfile;
@@ -71,8 +74,15 @@ fn take_starter() -> io::Result<File> {
     Ok(File::from(starter))
 }
 
+/// The signals that stop Barman. Who starts us in the background may have had them ignored, and
+/// what is ignored stays so in every program that is started; what is caught does not.
+const STOPPING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
 fn prepare(record: Option<&Path>) -> io::Result<()> {
     rustix::process::setsid()?;
+    for signal in STOPPING {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
     if let Some(record) = record {
         let identity = serde_json::to_vec(&Identity::own()?)?;
         atomicfile::create(record, &identity, 0o600)?;
