@@ -99,7 +99,9 @@ pub fn to_stderr(debug: bool) -> Result<(), TelemetryError> {
         .map_err(TelemetryError::Installed)
 }
 
-/// What is logged. Rocket tells whole URIs at info, and its launch lines come as warnings.
+/// What is logged. Rocket tells whole URIs at info, and its launch lines come as warnings. What it
+/// says of a request that it can't route or read holds the URI with its query at any level; the
+/// access log has a line for each of these requests.
 fn targets(debug: bool) -> Targets {
     let level = if debug {
         LevelFilter::DEBUG
@@ -110,6 +112,8 @@ fn targets(debug: bool) -> Targets {
         .with_default(level)
         .with_target("rocket", Level::WARN)
         .with_target("rocket::launch", Level::ERROR)
+        .with_target("rocket::server::_", LevelFilter::OFF)
+        .with_target("rocket::request", LevelFilter::OFF)
         .with_target("_", Level::WARN)
         .with_target("rocket_http", Level::WARN)
         .with_target("hyper", Level::WARN)
@@ -243,6 +247,8 @@ mod tests {
             tracing::debug!("not told");
             tracing::info!(target: "rocket::server", "GET /barman/backup?token=x");
             tracing::info!(target: "rocket_http::listener", "x");
+            tracing::error!(target: "rocket::server::_", "No matching routes for GET /x?q=y.");
+            tracing::warn!(target: "rocket::request::request", "discord: /x?q=y");
             tracing::warn!(target: "rocket::launch", "x");
             tracing::warn!(target: "hyper::proto", error = "s3cr3t\u{1b}[31m\u{2028}", "it failed: s3cr3t");
         });
