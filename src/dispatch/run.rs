@@ -106,6 +106,11 @@ impl Dispatch {
         };
         let finished = match self.jobs.run_directly(run).await? {
             DirectOutcome::Finished(finished) => finished,
+            DirectOutcome::TimedOut if admitted.traits.raw_stdout => {
+                let words = "it took longer than [barman] sync_timeout and was stopped; its bytes \
+                    can't be kept for a ticket, so a longer sync_timeout is what helps";
+                return Err(Refusal::new(RefusalKind::BarmanUnreachable, words));
+            }
             DirectOutcome::TimedOut => {
                 // It changes nothing, so it can begin anew where nothing limits it.
                 let submitted = self.submit(call, admitted, entry).await?;

@@ -48,6 +48,25 @@ fn a_command_that_outlives_its_request_becomes_a_ticket_and_nothing_of_it_is_los
 }
 
 #[test]
+fn bytes_that_no_ticket_can_keep_are_told_to_take_too_long() {
+    let bench = Bench::new(
+        &json!({"get-wal": {"hang": true}}),
+        &["barman.sync_timeout = 1"],
+    );
+    let admin = bench.admin();
+    let target = "/barman/get-wal?server_name=main&wal_name=000000010000000000000001";
+    let answer = admin.get(target).expect(502).json();
+    assert!(
+        answer["message"].as_str().unwrap().contains("sync_timeout"),
+        "{answer}"
+    );
+    let list = admin.get("/history/list").expect(200).json();
+    assert_eq!(list["list"], json!([]));
+    let start = &bench.started(1)[0];
+    eventually("its end", || (!runs(number(&start["pid"]))).then_some(()));
+}
+
+#[test]
 fn many_commands_that_outlive_their_requests_block_nothing_afterwards() {
     let bench = Bench::new(
         &json!({"list-backups": {"hang": true}}),
