@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::outcome::{Outcome, RefusalKind};
 use super::{CallContext, Dispatch, Refusal, Reply, answer, trail};
+use crate::audit::Entry as Line;
 use crate::auth::Caller;
 use crate::blocking;
 use crate::clock;
@@ -156,10 +157,20 @@ impl Dispatch {
         let ticket = read_ticket(parameters)?;
         let mut entry = trail::entry("cancel", caller, &context);
         entry.ticket = Some(ticket.to_string());
-        self.record(entry).await?;
+        let cancelled = self.cancel(caller, &ticket, &entry).await;
+        self.note_refusal(entry, cancelled.as_ref().err()).await;
+        cancelled?;
+        self.result_of(caller, ticket).await
+    }
+
+    /// Writes down the wish of a caller who may see the job, then passes it on.
+    async fn cancel(&self, caller: &Caller, ticket: &Ticket, wish: &Line) -> Result<(), Refusal> {
+        let (jobs, who, wanted) = (self.jobs.clone(), caller.clone(), ticket.clone());
+        let seen = blocking::run(move || visible(&jobs, &who, &wanted).map(drop));
+        seen.await.map_err(Refusal::internal)??;
+        self.record(wish.clone()).await?;
         let (jobs, who, wanted) = (self.jobs.clone(), caller.clone(), ticket.clone());
         let cancelled = blocking::run(move || {
-            visible(&jobs, &who, &wanted)?;
             jobs.cancel(&wanted, &who.user).map_err(Refusal::from)?;
             let since = Instant::now();
             while since.elapsed() < CANCEL_WAIT {
@@ -170,8 +181,7 @@ impl Dispatch {
             }
             Ok::<_, Refusal>(())
         });
-        cancelled.await.map_err(Refusal::internal)??;
-        self.result_of(caller, ticket).await
+        cancelled.await.map_err(Refusal::internal)?
     }
 
     async fn result_of(&self, caller: &Caller, ticket: Ticket) -> Result<Reply, Refusal> {

@@ -22,7 +22,7 @@ pub use outcome::RefusalKind;
 pub use refusal::Refusal;
 pub use trail::entry;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Entry};
 use crate::auth::Caller;
 use crate::blocking;
 use crate::catalogue::argv::Places;
@@ -149,12 +149,18 @@ impl Dispatch {
     /// # Errors
     /// When Barman can't be asked or understood, or a rebuild ended a moment ago.
     pub async fn reload(&self, caller: &Caller, context: CallContext) -> Result<Reply, Refusal> {
-        self.record(trail::entry("reload", caller, &context))
-            .await?;
+        let entry = trail::entry("reload", caller, &context);
+        let rebuilt = self.rebuild(&entry).await;
+        self.note_refusal(entry, rebuilt.as_ref().err()).await;
+        let catalogue = rebuilt?;
+        Ok(self.overview(caller, &catalogue))
+    }
+
+    async fn rebuild(&self, wish: &Entry) -> Result<Arc<Catalogue>, Refusal> {
+        self.record(wish.clone()).await?;
         let refresh = Arc::clone(&self.refresh);
         let rebuilt = blocking::run(move || refresh.rebuild()).await;
-        let catalogue = rebuilt.map_err(Refusal::internal)??;
-        Ok(self.overview(caller, &catalogue))
+        Ok(rebuilt.map_err(Refusal::internal)??)
     }
 
     /// Why the service is not ready to run commands; nothing when it is.

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::outcome::RefusalKind;
+use super::outcome::{Outcome, RefusalKind};
 use super::{CallContext, Dispatch, Refusal};
 use crate::audit::Entry;
 use crate::auth::{AuthKind, Caller};
@@ -56,6 +56,15 @@ impl Dispatch {
             let words = "audit.log takes no line, so nothing that changes state is done";
             Refusal::caused(kind, words, error)
         })
+    }
+
+    /// Writes that what was asked for was not done, where it was not.
+    pub(super) async fn note_refusal(&self, mut entry: Entry, refusal: Option<&Refusal>) {
+        if let Some(refusal) = refusal {
+            entry.event = "refused";
+            entry.status = Some(Outcome::Refused(refusal.kind).row().http);
+            self.note(entry).await;
+        }
     }
 
     /// Writes a line about what is done already.

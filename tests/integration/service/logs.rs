@@ -126,10 +126,29 @@ fn the_audit_tells_who_did_what_from_where_and_how_it_ended() {
         json!({"user": "admin", "from": from, "ticket": ticket}),
     );
     admin.finished(&ticket);
-    let answer = admin.form("/barman/reload", "");
+    let answer = admin.form("/barman/reload", "").expect(200);
     is(
         &audited(&site, &id_of(&answer), "reload"),
         json!({"user": "admin", "from": from}),
+    );
+    // What was asked for and not done says so.
+    let answer = admin.form("/barman/reload", "").expect(429);
+    is(
+        &audited(&site, &id_of(&answer), "refused"),
+        json!({"user": "admin", "route": "/barman/reload", "status": 429}),
+    );
+    let unknown = "20260102T000000-000000000000";
+    let answer = admin.form("/history/cancel", &format!("ticket={unknown}"));
+    is(
+        &audited(&site, &id_of(&answer), "refused"),
+        json!({"user": "admin", "ticket": unknown, "status": 404}),
+    );
+    let wishes = lines(&site, "audit.log");
+    assert!(
+        !wishes
+            .iter()
+            .any(|line| line["event"] == "cancel" && line["ticket"] == unknown),
+        "nothing was cancelled"
     );
     let answer = server.basic("/auth/token", "admin", "wrong");
     is(
@@ -142,7 +161,19 @@ fn the_audit_tells_who_did_what_from_where_and_how_it_ended() {
         json!({"user": "reader", "from": from}),
     );
 
-    // Neither log holds a value of a request.
+    // Neither log holds a value of a request, whether or not a route or a method is known.
+    for line in [
+        "GET /auth/user/add?tok%65n=marker7f3a",
+        "POST /nosuch?a=marker7f3a",
+        "GET /barman/backup/?name=marker7f3a",
+        "FETCH /barman/backup?name=marker7f3a",
+        "FETCH http://x:marker7f3a@y/barman/backup",
+        "CONNECT marker7f3a:1",
+        "OPTIONS *?marker7f3a",
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        drop(raw(server.port, request.as_bytes()));
+    }
     let logged = site.logged();
     assert!(!logged.contains("marker7f3a"), "{logged}");
     assert!(!logged.contains("20260101T000000"), "{logged}");
