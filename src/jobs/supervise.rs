@@ -50,7 +50,10 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (Some(root), Some(ticket)) = (root, ticket) else {
         return ExitCode::FAILURE;
     };
-    match detach().and_then(|()| supervise(&root, &ticket)) {
+    // Whoever starts Barman inherits the lock and keeps it until it is recorded who Barman is: a
+    // free lock without that record means that nothing was started and nothing will be.
+    let inherited = rustix::io::dup(io::stdin()).map_err(io::Error::from);
+    match inherited.and_then(|_lock| detach().and_then(|()| supervise(&root, &ticket))) {
         Ok(()) => ExitCode::SUCCESS,
         // There is no record to write and nobody to tell: the job is found as lost.
         Err(_) => ExitCode::FAILURE,

@@ -28,7 +28,7 @@ pub struct Follower<W> {
     redactor: Redactor,
     /// Bytes handed on (masked) so far.
     read: u64,
-    /// Bytes given back to the file system so far.
+    /// Where the part ends that was given back to the file system.
     freed: u64,
     half: u64,
     incomplete: bool,
@@ -146,14 +146,17 @@ impl<W: Write> Follower<W> {
         }
     }
 
-    /// Gives the first bytes of the capture file back to the file system, where it can do that.
+    /// Gives what lies between the first half and `end` back to the file system, where it can do that.
+    ///
+    /// The first half stays: whoever looks after a job whose supervisor died reads it once more.
     fn free(&mut self, end: u64) {
+        let start = self.half;
         // Small steps would cost a system call each for nothing.
-        if end < self.freed + 16 * CHUNK as u64 {
+        if end < start.max(self.freed) + 16 * CHUNK as u64 {
             return;
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if rustix::fs::fallocate(&self.capture, flags, 0, end).is_ok() {
+        if rustix::fs::fallocate(&self.capture, flags, start, end - start).is_ok() {
             self.freed = end;
         }
     }
@@ -237,6 +240,22 @@ mod tests {
             blocks == 64 << 20 || blocks < 8 << 20,
             "{blocks} bytes on disk"
         );
+    }
+
+    #[test]
+    fn a_second_follower_keeps_of_a_long_output_what_the_first_one_would_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("capture");
+        let line = |n: usize| format!("{n:07}\n");
+        let content: String = (0..600_000).map(line).collect();
+        std::fs::write(&path, &content).unwrap();
+        let mut first = Follower::open(&path, Vec::new(), 1600).unwrap();
+        first.advance().unwrap();
+        let second = Follower::open(&path, Vec::new(), 1600).unwrap();
+        let (kept, _) = second.finish().unwrap();
+        let (wanted, _) = first.finish().unwrap();
+        assert!(wanted.starts_with(&content.as_bytes()[..800]));
+        assert_eq!(kept, wanted);
     }
 
     #[test]
