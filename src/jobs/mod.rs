@@ -5,6 +5,7 @@
 //! before either begins.
 
 pub mod direct;
+mod end;
 pub mod reconcile;
 pub mod submit;
 pub mod supervise;

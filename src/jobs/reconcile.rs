@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::end;
 use crate::clock;
 use crate::output::Kept;
 use crate::runner::capture::Follower;
@@ -38,13 +39,21 @@ pub fn look_at(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
         return Ok(());
     };
     if folder.result()?.is_some() {
-        return store.close_recorded(folder);
+        return end::complete(store, folder, &job);
     }
     let identity: Option<Identity> = read_json(&folder.process())?;
-    if identity.as_ref().is_some_and(Identity::is_alive) {
-        return Ok(());
+    // What can't be told now is looked at again; an end that is recorded stays for ever.
+    let unknown = |source| StoreError::Record {
+        path: folder.process(),
+        source,
+    };
+    let mut restarted = false;
+    if let Some(identity) = &identity {
+        if identity.is_alive().map_err(unknown)? {
+            return Ok(());
+        }
+        restarted = identity.is_of_another_boot().map_err(unknown)?;
     }
-    let restarted = identity.as_ref().is_some_and(Identity::is_of_another_boot);
     let result = JobResult {
         state: EndState::Lost,
         exit_code: None,
@@ -63,7 +72,7 @@ pub fn look_at(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
         stdout: keep(folder, "stdout", job.output_limit)?,
         stderr: keep(folder, "stderr", job.output_limit)?,
     };
-    store.close(folder, &result)
+    end::record(store, folder, &job, &result)
 }
 
 /// Keeps an output anew from its capture file; when there is none, what was kept stays.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::{Jobs, supervise};
+use super::{Jobs, end, supervise};
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
 use crate::runner::{environment, local};
@@ -117,7 +117,7 @@ impl Jobs {
         match self.start_supervisor(&accepted) {
             Ok(child) => Ok((job.ticket, child)),
             Err(source) => {
-                self.record_no_supervisor(&accepted, &source);
+                self.record_no_supervisor(&accepted, &job, &source);
                 Err(SubmitError::NoSupervisor {
                     ticket: job.ticket,
                     source,
@@ -176,7 +176,7 @@ impl Jobs {
         }
     }
 
-    fn record_no_supervisor(&self, accepted: &AcceptedJob, error: &io::Error) {
+    fn record_no_supervisor(&self, accepted: &AcceptedJob, job: &Job, error: &io::Error) {
         let result = JobResult {
             state: EndState::Failed,
             exit_code: None,
@@ -189,7 +189,7 @@ impl Jobs {
             stdout: Kept::default(),
             stderr: Kept::default(),
         };
-        if let Err(error) = self.store.close(&accepted.folder, &result) {
+        if let Err(error) = end::record(&self.store, &accepted.folder, job, &result) {
             // Without a record of its end the job is found as lost, which is true as well.
             tracing::error!(%error, ticket = %accepted.folder.ticket(), "no end recorded");
         }

@@ -15,13 +15,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use super::end;
 use crate::atomicfile::Lock;
-use crate::audit::{Audit, Entry};
 use crate::auth::Users;
 use crate::clock;
 use crate::names::{CommandName, Ticket};
 use crate::output::Kept;
-use crate::redact;
 use crate::runner::capture::Follower;
 use crate::runner::local::Run;
 use crate::runner::{Ending, Plan, StartError, Stop, environment};
@@ -86,17 +85,20 @@ fn supervise(root: &Path, ticket: &Ticket) -> io::Result<()> {
     let Some(job) = folder.job().map_err(io::Error::other)? else {
         return Ok(());
     };
-    let result = match wait_for_slot(&store, &folder, job.max_jobs)? {
-        Some(_slot) => match permission(&job) {
+    let result = match wait_for_slot(&store, &folder, job.max_jobs) {
+        Ok(Some(_slot)) => match permission(&job) {
             Ok(()) => run_job(&folder, &job),
             Err(words) => no_longer_permitted(words),
         },
-        None => cancelled(&folder, nothing_ran()),
+        Ok(None) => cancelled(&folder, nothing_ran()),
+        Err(error) => JobResult {
+            reason: Some(Reason::CouldNotStart),
+            detail: Some(format!("no place to run in: {error}")),
+            ..nothing_ran()
+        },
     };
-    mask_record(&folder, &job);
-    note_end(&store, &job, &result);
     // A folder that somebody removed will never take the end; the job is no more.
-    while store.close(&folder, &result).is_err() && folder.path().exists() {
+    while end::record(&store, &folder, &job, &result).is_err() && folder.path().exists() {
         // The store is full or can't be written: the end is kept here until it can.
         std::thread::sleep(RETRY);
     }
@@ -118,44 +120,13 @@ fn permission(job: &Job) -> Result<(), String> {
     }
 }
 
-/// Takes secrets out of the record, which stays for months.
-fn mask_record(folder: &JobFolder, job: &Job) {
-    let mut masked = job.clone();
-    for argument in &mut masked.arguments {
-        *argument = redact::text(argument).into_owned();
-    }
-    if masked != *job
-        && let Err(error) = folder.rewrite_job(&masked)
-    {
-        // Nothing else depends on it, and the end must still be recorded.
-        tracing::warn!(%error, ticket = %job.ticket, "a record was not masked");
-    }
-}
-
-/// Tells the audit log of the end. What it misses stands in the job's own record.
-fn note_end(store: &Store, job: &Job, result: &JobResult) {
-    let mut entry = Entry::new(clock::now(), "ended");
-    entry.user = Some(job.user.to_string());
-    entry.command = Some(job.command.to_string());
-    entry.ticket = Some(job.ticket.to_string());
-    entry.request_id = Some(job.request_id.clone());
-    entry.outcome = serde_json::to_value(result.state)
-        .ok()
-        .and_then(|state| state.as_str().map(str::to_owned));
-    entry.exit_code = result.exit_code;
-    entry.duration_ms = result.duration_ms;
-    let recorded = Audit::open(&store.logs(), 0).and_then(|audit| audit.record(&entry));
-    // There is nobody to tell, and the end must still be recorded.
-    drop(recorded);
-}
-
 /// Waits for a place among the jobs that run at once; `None` when the job is cancelled meanwhile.
 ///
 /// The jobs that wait stand behind one lock, so that only the first of them looks for a place.
 fn wait_for_slot(store: &Store, folder: &JobFolder, places: u32) -> io::Result<Option<Lock>> {
     let (sender, first_in_line) = mpsc::channel();
     let queue = store.queue_lock();
-    std::thread::spawn(move || sender.send(Lock::exclusive(&queue)));
+    std::thread::Builder::new().spawn(move || sender.send(Lock::exclusive(&queue)))?;
     let _first = loop {
         match first_in_line.recv_timeout(TICK) {
             Ok(lock) => break lock?,

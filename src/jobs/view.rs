@@ -1,6 +1,8 @@
 //! What can truthfully be said about a job right now.
 
 use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
 
 use super::{Jobs, reconcile};
 use crate::clock;
@@ -12,6 +14,9 @@ use crate::store::StoreError;
 use crate::store::index::Ended;
 use crate::store::record::{Cancel, EndState, Job, JobFolder, JobResult, Reason, read_json};
 use rustix::process::Signal;
+
+/// How long another process may take to record the end of a job that it found without supervisor.
+const RECORDING: Duration = Duration::from_secs(5);
 
 /// A job and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +73,37 @@ impl Jobs {
         }
         // The supervisor is gone: it has recorded the end since, or it never will.
         reconcile::look_at(&self.store, folder)?;
-        let state = match self.end(folder)? {
-            Some(result) => State::Ended(result),
-            None if folder.is_supervised()? => State::Running,
-            None if !folder.path().exists() => return Ok(None),
-            None => State::LostRunning,
+        match self.end(folder)? {
+            Some(result) => Ok(Some(State::Ended(result))),
+            None if !folder.path().exists() => Ok(None),
+            None => self.unrecorded(folder).map(Some),
+        }
+    }
+
+    /// The state of a job that has no supervisor and no recorded end after it was looked at:
+    /// Barman runs on, or somebody else is recording the end right now.
+    fn unrecorded(&self, folder: &JobFolder) -> Result<State, StoreError> {
+        let unknown = |source| StoreError::Record {
+            path: folder.process(),
+            source,
         };
-        Ok(Some(state))
+        let identity = read_json::<Identity>(&folder.process())?;
+        let runs = identity.map(|identity| identity.is_alive()).transpose();
+        if runs.map_err(unknown)?.unwrap_or(false) {
+            return Ok(State::LostRunning);
+        }
+        let since = Instant::now();
+        loop {
+            if let Some(result) = self.end(folder)? {
+                return Ok(State::Ended(result));
+            }
+            if since.elapsed() > RECORDING {
+                let words = "its end is being recorded; ask again";
+                return Err(unknown(io::Error::other(words)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            reconcile::look_at(&self.store, folder)?;
+        }
     }
 
     /// How a job ended; `None` when that is not recorded.
@@ -118,13 +147,16 @@ fn stop_without_supervisor(folder: &JobFolder) -> Result<(), StoreError> {
         source,
     };
     identity.signal_group(Signal::INT).map_err(failed)?;
-    std::thread::spawn(move || {
+    let kill = move || {
         std::thread::sleep(GRACE);
         if let Err(error) = identity.signal_group(Signal::KILL) {
             tracing::error!(%error, "a process without a supervisor can't be killed");
         }
-    });
-    Ok(())
+    };
+    std::thread::Builder::new()
+        .spawn(kill)
+        .map(drop)
+        .map_err(failed)
 }
 
 /// An end whose record is damaged, as the index has it.

@@ -36,17 +36,23 @@ impl Identity {
     }
 
     /// Whether the process still runs. A zombie does not.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        boot().is_ok_and(|boot| boot == self.boot)
-            && matches!(start_of(self.pid), Ok(Some((state, start)))
-                if start == self.start && state != 'Z' && state != 'X')
+    ///
+    /// # Errors
+    /// When `/proc` can't be read: nothing is known then.
+    pub fn is_alive(&self) -> io::Result<bool> {
+        if self.is_of_another_boot()? {
+            return Ok(false);
+        }
+        Ok(matches!(start_of(self.pid)?, Some((state, start))
+            if start == self.start && state != 'Z' && state != 'X'))
     }
 
     /// Whether the process belongs to an earlier boot of the host.
-    #[must_use]
-    pub fn is_of_another_boot(&self) -> bool {
-        boot().is_ok_and(|boot| boot != self.boot)
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn is_of_another_boot(&self) -> io::Result<bool> {
+        Ok(boot()? != self.boot)
     }
 
     /// Sends a signal to the group of the process, when the process still runs.
@@ -54,7 +60,7 @@ impl Identity {
     /// # Errors
     /// When the system refuses the signal.
     pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        if self.is_alive() {
+        if self.is_alive()? {
             signal_group(self.pid, signal)
         } else {
             Ok(())
@@ -112,20 +118,21 @@ mod tests {
     #[test]
     fn the_own_process_is_alive_and_another_start_or_boot_is_not_it() {
         let own = Identity::own().unwrap();
-        assert!(own.is_alive());
+        assert!(own.is_alive().unwrap());
         assert!(
             !Identity {
                 start: own.start + 1,
                 ..own.clone()
             }
             .is_alive()
+            .unwrap()
         );
         let earlier = Identity {
             boot: "another".to_owned(),
             ..own
         };
-        assert!(!earlier.is_alive());
-        assert!(earlier.is_of_another_boot());
+        assert!(!earlier.is_alive().unwrap());
+        assert!(earlier.is_of_another_boot().unwrap());
     }
 
     #[test]
@@ -141,12 +148,12 @@ mod tests {
             start,
             boot: boot().unwrap(),
         };
-        assert!(identity.is_alive());
+        assert!(identity.is_alive().unwrap());
         child.kill().unwrap();
         while matches!(start_of(pid), Ok(Some((state, _))) if state != 'Z') {
             std::thread::yield_now();
         }
-        assert!(!identity.is_alive());
+        assert!(!identity.is_alive().unwrap());
         child.wait().unwrap();
     }
 }

@@ -64,7 +64,8 @@ impl Store {
         let lock = made
             .and_then(|()| open_directory(&folder))
             .and_then(|lock| {
-                lock.try_lock()?;
+                // Whoever asks for the living processes shares it for a moment.
+                lock.lock()?;
                 Ok(lock)
             });
         let lock = lock.map_err(StoreError::record(&folder))?;

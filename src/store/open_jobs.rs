@@ -84,23 +84,40 @@ impl Store {
     }
 
     /// Records the end of a job whose folder the caller has locked, and everything that follows
-    /// from it. Repeating it after a crash at any point completes it.
+    /// from it; `tell` as for [`Store::close_recorded`]. Repeating it after a crash at any point
+    /// completes it.
     ///
     /// # Errors
     /// When a step can't be done; the job stays among the open ones.
-    pub fn close(&self, folder: &JobFolder, result: &JobResult) -> Result<(), StoreError> {
+    pub fn close(
+        &self,
+        folder: &JobFolder,
+        result: &JobResult,
+        tell: impl FnOnce(&JobResult),
+    ) -> Result<(), StoreError> {
         folder.write_result(result)?;
-        self.close_recorded(folder)
+        self.close_recorded(folder, tell)
     }
 
-    /// Does what follows from an end that is recorded.
+    /// Does what follows from an end that is recorded, for a caller who has locked the folder.
+    ///
+    /// `tell` is called with the end that counts before the job stops being open: after a crash it
+    /// may be called once more, and is never left out.
     ///
     /// # Errors
     /// When a step can't be done; the job stays among the open ones.
-    pub fn close_recorded(&self, folder: &JobFolder) -> Result<(), StoreError> {
+    pub fn close_recorded(
+        &self,
+        folder: &JobFolder,
+        tell: impl FnOnce(&JobResult),
+    ) -> Result<(), StoreError> {
+        // What gives room comes before what may need some.
         folder.remove_captures()?;
+        folder.remove_torn()?;
+        folder.mask_job()?;
         if let Some(result) = folder.result()? {
             self.index_end(folder.ticket(), &result)?;
+            tell(&result);
         }
         self.remove_marker(folder.ticket())
     }
@@ -214,6 +231,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_closed_job_holds_no_secret_and_nothing_that_a_crash_has_torn() {
+        let (_dir, store) = store();
+        let mut job = job(0);
+        job.arguments
+            .push("conninfo=host=a password=hunter2".into());
+        let accepted = store.accept(&job, 10).unwrap();
+        let folder = &accepted.folder;
+        for torn in [".job.json.00", ".process.json.00", ".result.json.00"] {
+            fs::copy(folder.file("job.json"), folder.file(torn)).unwrap();
+        }
+        // Somebody may be writing this one right now.
+        fs::write(folder.file(".cancel.00"), "{}").unwrap();
+        folder.write_result(&end(EndState::Lost)).unwrap();
+        // As whoever finds it does, after a crash between the result and the rest.
+        store.close_recorded(folder, |_| {}).unwrap();
+        let mut left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [".cancel.00", "job.json", "result.json"]);
+        let kept = folder.job().unwrap().unwrap();
+        assert_eq!(
+            kept.arguments.last().unwrap(),
+            "conninfo=host=a password=*REDACTED*"
+        );
+    }
+
+    #[test]
+    fn a_damaged_record_does_not_keep_its_job_open() {
+        let (_dir, store) = store();
+        let accepted = store.accept(&job(0), 10).unwrap();
+        fs::write(accepted.folder.file("job.json"), "{").unwrap();
+        store
+            .close(&accepted.folder, &end(EndState::Done), |_| {})
+            .unwrap();
+        assert!(store.open_tickets().unwrap().is_empty());
+    }
+
     fn end(state: EndState) -> JobResult {
         JobResult {
             state,
@@ -254,7 +311,9 @@ mod tests {
             store.open_tickets().unwrap(),
             std::slice::from_ref(&job.ticket)
         );
-        store.close(&accepted.folder, &end(EndState::Done)).unwrap();
+        store
+            .close(&accepted.folder, &end(EndState::Done), |_| {})
+            .unwrap();
         drop(accepted.lock);
         assert!(!accepted.folder.is_supervised().unwrap());
         assert!(store.open_tickets().unwrap().is_empty());
@@ -268,7 +327,9 @@ mod tests {
     fn an_end_that_is_recorded_is_never_changed() {
         let (_dir, store) = store();
         let accepted = store.accept(&job(0), 10).unwrap();
-        store.close(&accepted.folder, &end(EndState::Done)).unwrap();
+        store
+            .close(&accepted.folder, &end(EndState::Done), |_| {})
+            .unwrap();
         assert!(!accepted.folder.write_result(&end(EndState::Lost)).unwrap());
         assert_eq!(
             accepted.folder.result().unwrap().unwrap().state,
@@ -312,7 +373,7 @@ mod tests {
             let accepted = store.accept(&job, 100).unwrap();
             if second % 2 == 0 {
                 store
-                    .close(&accepted.folder, &end(EndState::Failed))
+                    .close(&accepted.folder, &end(EndState::Failed), |_| {})
                     .unwrap();
             }
             tickets.insert(0, job.ticket);

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::atomicfile;
 use crate::clock;
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
+use crate::redact;
 
 /// A job as it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,13 +228,48 @@ impl JobFolder {
         atomicfile::create(&path, &to_json(job, &path)?, 0o600).map_err(StoreError::record(&path))
     }
 
-    /// Replaces what was accepted by a form without secrets.
+    /// Takes secrets out of the record of what was accepted, which stays for months.
     ///
     /// # Errors
-    /// When the record can't be written.
-    pub fn rewrite_job(&self, job: &Job) -> Result<(), StoreError> {
+    /// When the record can't be read or written. A damaged one is left as it is.
+    pub(super) fn mask_job(&self) -> Result<(), StoreError> {
+        let job = match self.job() {
+            Ok(Some(job)) => job,
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_damaged() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut masked = job.clone();
+        for argument in &mut masked.arguments {
+            *argument = redact::text(argument).into_owned();
+        }
+        if masked == job {
+            return Ok(());
+        }
         let path = self.file("job.json");
-        atomicfile::replace(&path, &to_json(job, &path)?, 0o600).map_err(StoreError::record(&path))
+        atomicfile::replace(&path, &to_json(&masked, &path)?, 0o600)
+            .map_err(StoreError::record(&path))
+    }
+
+    /// Removes the temporary files of records whose writer was killed. The writers hold the
+    /// folder's lock, so the caller has to hold it; a wish to cancel is written without it.
+    ///
+    /// # Errors
+    /// When the folder can't be read or a file not be removed.
+    pub(super) fn remove_torn(&self) -> Result<(), StoreError> {
+        let torn = [".job.json.", ".process.json.", ".result.json."];
+        let names = fs::read_dir(&self.path).map_err(StoreError::record(&self.path))?;
+        for entry in names.flatten() {
+            let name = entry.file_name();
+            if torn
+                .iter()
+                .any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
+            {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(StoreError::record(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Records the end, unless one is recorded already; says whether this one counts.
@@ -291,14 +328,29 @@ impl JobFolder {
 
     /// Locks the folder; `None` when somebody else holds it.
     ///
+    /// Whoever asks [`JobFolder::is_supervised`] shares the lock for a moment; that is waited for.
+    ///
     /// # Errors
     /// When the folder can't be opened or locked.
     pub fn lock(&self) -> Result<Option<File>, StoreError> {
         let folder = open_directory(&self.path).map_err(StoreError::record(&self.path))?;
-        match folder.try_lock() {
-            Ok(()) => Ok(Some(folder)),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(StoreError::record(&self.path)(error)),
+        loop {
+            match folder.try_lock() {
+                Ok(()) => return Ok(Some(folder)),
+                Err(fs::TryLockError::WouldBlock) => {}
+                Err(fs::TryLockError::Error(error)) => {
+                    return Err(StoreError::record(&self.path)(error));
+                }
+            }
+            match folder.try_lock_shared() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(fs::TryLockError::Error(error)) => {
+                    return Err(StoreError::record(&self.path)(error));
+                }
+            }
+            folder.unlock().map_err(StoreError::record(&self.path))?;
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
