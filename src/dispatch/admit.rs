@@ -1,7 +1,5 @@
 //! The questions a command has to pass, in their order.
 
-use std::sync::Arc;
-
 use super::outcome::RefusalKind;
 use super::{CallContext, Dispatch, Refusal, may, text_parameter};
 use crate::auth::Caller;
@@ -98,9 +96,7 @@ impl Dispatch {
         let Scope::Servers(wanted) = scope else {
             return Ok(());
         };
-        let refresh = Arc::clone(&self.refresh);
-        let servers = blocking::run(move || refresh.servers()).await;
-        let servers = servers.map_err(Refusal::internal)??;
+        let servers = self.refresh.servers().await?;
         match wanted.iter().find(|server| !servers.contains(server)) {
             None => Ok(()),
             Some(unknown) => {

@@ -1,6 +1,7 @@
 //! Why a request was refused, in words for the caller and a cause for the log.
 
 use std::error::Error;
+use std::io::ErrorKind;
 
 use super::outcome::RefusalKind;
 use crate::catalogue::argv::ArgvError;
@@ -14,6 +15,12 @@ use crate::store::open_jobs::Refused;
 
 /// Seconds after which a full queue is worth another try.
 const QUEUE_RETRY: u32 = 10;
+
+/// What the caller is told of a defect of ours.
+const INTERNAL: &str = "an internal error; the log has the cause";
+
+/// What the caller is told when the store is full.
+const NO_ROOM: &str = "the store has no room; free some or move store_directory";
 
 /// A refused request.
 #[derive(Debug)]
@@ -55,11 +62,7 @@ impl Refusal {
 
     /// A defect of ours; the cause goes to the log.
     pub fn internal(source: impl Error + Send + Sync + 'static) -> Self {
-        Self::caused(
-            RefusalKind::Internal,
-            "an internal error; the log has the cause",
-            source,
-        )
+        Self::caused(RefusalKind::Internal, INTERNAL, source)
     }
 
     pub(super) fn caused(
@@ -99,34 +102,45 @@ impl From<Repeated> for Refusal {
     }
 }
 
+/// What the caller is told of a store that failed.
+fn words_of_store(error: &StoreError) -> (RefusalKind, String) {
+    if error.is_full() {
+        (RefusalKind::StoreFull, NO_ROOM.to_owned())
+    } else {
+        (RefusalKind::Internal, INTERNAL.to_owned())
+    }
+}
+
+/// What the caller is told of a Barman that could not be started.
+fn words_of_start(error: &StartError) -> (RefusalKind, String) {
+    let reason = match error {
+        StartError::Capture(source)
+            if matches!(
+                source.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            ) =>
+        {
+            return (RefusalKind::StoreFull, NO_ROOM.to_owned());
+        }
+        StartError::Capture(_) => return (RefusalKind::Internal, INTERNAL.to_owned()),
+        StartError::Spawn(source) => source.to_string(),
+        StartError::Execute { reason, .. } => reason.clone(),
+    };
+    let words = format!("barman can't be started: {reason}");
+    (RefusalKind::BarmanUnreachable, words)
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        if error.is_full() {
-            let words = "the store has no room; free some or move store_directory";
-            Self::caused(RefusalKind::StoreFull, words, error)
-        } else {
-            Self::internal(error)
-        }
+        let (kind, words) = words_of_store(&error);
+        Self::caused(kind, words, error)
     }
 }
 
 impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
-        match error {
-            StartError::Capture(source) => Self::from(StoreError::Record {
-                path: "capture".into(),
-                source,
-            }),
-            StartError::Spawn(source) => Self::caused(
-                RefusalKind::BarmanUnreachable,
-                format!("barman can't be started: {source}"),
-                source,
-            ),
-            StartError::Execute { ref reason, .. } => {
-                let words = format!("barman can't be started: {reason}");
-                Self::caused(RefusalKind::BarmanUnreachable, words, error)
-            }
-        }
+        let (kind, words) = words_of_start(&error);
+        Self::caused(kind, words, error)
     }
 }
 
@@ -164,25 +178,31 @@ impl From<SubmitError> for Refusal {
 
 impl From<RefreshError> for Refusal {
     fn from(error: RefreshError) -> Self {
-        match error {
+        let cause = match &error {
+            RefreshError::Shared(shared) => shared,
+            own => own,
+        };
+        let (kind, words) = match cause {
             RefreshError::TooSoon => {
                 let seconds = u32::try_from(REBUILD_PAUSE.as_secs()).unwrap_or(1).max(1);
-                Self::new(RefusalKind::TooMany, error.to_string()).retry_after(seconds)
+                return Self::new(RefusalKind::TooMany, cause.to_string()).retry_after(seconds);
             }
-            RefreshError::NoCatalogue => Self::new(
-                RefusalKind::Unavailable,
-                "barman's commands are not known yet; /readyz says why",
-            )
-            .retry_after(5),
-            RefreshError::Store(error) | RefreshError::Ask(AskError::Store(error)) => error.into(),
-            RefreshError::Ask(AskError::Start(error)) => error.into(),
-            RefreshError::Program { ref source, .. } => {
-                let words = format!("barman can't be started: {source}");
-                Self::caused(RefusalKind::BarmanUnreachable, words, error)
+            RefreshError::NoCatalogue => {
+                let words = "barman's commands are not known yet; /readyz says why";
+                return Self::new(RefusalKind::Unavailable, words).retry_after(5);
             }
-            RefreshError::Ask(_) | RefreshError::Help(_) => {
-                Self::caused(RefusalKind::BarmanUnreachable, error.to_string(), error)
+            RefreshError::Store(cause) | RefreshError::Ask(AskError::Store(cause)) => {
+                words_of_store(cause)
             }
-        }
+            RefreshError::Ask(AskError::Start(cause)) => words_of_start(cause),
+            RefreshError::Program { source, .. } => (
+                RefusalKind::BarmanUnreachable,
+                format!("barman can't be started: {source}"),
+            ),
+            RefreshError::Ask(_) | RefreshError::Help(_) | RefreshError::Shared(_) => {
+                (RefusalKind::BarmanUnreachable, cause.to_string())
+            }
+        };
+        Self::caused(kind, words, error)
     }
 }

@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use ask::{AskError, Barman};
-use servers::Signature;
+use servers::KnownServers;
 
-use crate::atomicfile;
 use crate::catalogue::Catalogue;
 use crate::catalogue::help::{self, HelpError};
 use crate::names::{CommandName, ServerName};
 use crate::runner::environment;
 use crate::store::garbage::Garbage;
 use crate::store::{Store, StoreError};
+use crate::{atomicfile, blocking};
 
 /// Questions that are asked at once while a catalogue is built.
 const AT_ONCE: usize = 4;
@@ -59,6 +59,9 @@ pub enum RefreshError {
     /// No catalogue was built yet.
     #[error("no catalogue was built yet")]
     NoCatalogue,
+    /// Barman was asked for somebody else as well, and that failed.
+    #[error(transparent)]
+    Shared(Arc<RefreshError>),
 }
 
 /// A program on disk; it differs when the program was replaced.
@@ -137,7 +140,7 @@ pub struct Refresh {
     /// Held while a rebuild goes on; the time is that of the last one that a caller asked for.
     rebuilding: Mutex<Option<Instant>>,
     trouble: Mutex<Option<String>>,
-    servers: Mutex<Option<(Signature, Arc<Vec<ServerName>>)>>,
+    servers: Arc<tokio::sync::Mutex<KnownServers>>,
 }
 
 impl Refresh {
@@ -153,7 +156,7 @@ impl Refresh {
             known: RwLock::new(known),
             rebuilding: Mutex::default(),
             trouble: Mutex::default(),
-            servers: Mutex::default(),
+            servers: Arc::default(),
         }
     }
 
@@ -320,30 +323,31 @@ impl Refresh {
         )?)
     }
 
-    /// The servers that Barman's configuration defines now. Blocks.
+    /// The servers that Barman's configuration defines now.
+    ///
+    /// Barman is asked once for all who wait: whoever came before a question was put shares its
+    /// answer, a failure too.
     ///
     /// # Errors
     /// When there is no catalogue, or Barman can't read its configuration.
-    pub fn servers(&self) -> Result<Arc<Vec<ServerName>>, RefreshError> {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let signature = Signature::of(&self.barman);
-        if let Some((of, servers)) = &*servers
-            && *of == signature
-        {
-            return Ok(Arc::clone(servers));
-        }
+    pub async fn servers(self: &Arc<Self>) -> Result<Arc<Vec<ServerName>>, RefreshError> {
+        let arrived = Instant::now();
+        // Whoever waits here holds no thread.
+        let mut known = Arc::clone(&self.servers).lock_owned().await;
+        let refresh = Arc::clone(self);
+        let found =
+            blocking::run(move || known.look(&refresh.barman, arrived, || refresh.ask_servers()));
+        found.await.map_err(AskError::Follow)?
+    }
+
+    fn ask_servers(&self) -> Result<Vec<ServerName>, RefreshError> {
         let catalogue = self.catalogue().ok_or(RefreshError::NoCatalogue)?;
         // The name of the command until 2.14 is an alias of today's.
         let command = ["list-servers", "list-server"]
             .into_iter()
             .find(|name| CommandName::parse(name).is_ok_and(|name| catalogue.find(&name).is_some()))
             .unwrap_or("list-servers");
-        let found = Arc::new(servers::ask_servers(&self.barman, &self.garbage, command)?);
-        // A file that changed while Barman read it is read once more the next time.
-        if Signature::of(&self.barman) == signature {
-            *servers = Some((signature, Arc::clone(&found)));
-        }
-        Ok(found)
+        Ok(servers::ask_servers(&self.barman, &self.garbage, command)?)
     }
 }
 

@@ -5,9 +5,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
+use super::RefreshError;
 use super::ask::{AskError, Barman, ask};
 use crate::inifile::Document;
 use crate::names::ServerName;
@@ -23,6 +26,55 @@ const SEARCHED: [&str; 3] = [
 
 /// The keys beside the servers in Barman's JSON (`barman/output.py`, 3.19.1).
 const MESSAGES: [&str; 5] = ["_DEBUG", "_INFO", "_WARNING", "_ERROR", "_EXCEPTION"];
+
+/// What is known of the servers.
+#[derive(Debug, Default)]
+pub(super) struct KnownServers {
+    /// The servers, and the files that define them.
+    found: Option<(Signature, Arc<Vec<ServerName>>)>,
+    /// The last question without an answer: when it was put, and with which files.
+    failed: Option<(Signature, Instant, Arc<RefreshError>)>,
+}
+
+impl KnownServers {
+    /// The servers, for somebody who wants to know since `arrived`; asks only when neither the
+    /// servers are known nor a question failed that was put since then.
+    pub(super) fn look(
+        &mut self,
+        barman: &Barman,
+        arrived: Instant,
+        ask: impl FnOnce() -> Result<Vec<ServerName>, RefreshError>,
+    ) -> Result<Arc<Vec<ServerName>>, RefreshError> {
+        let signature = Signature::of(barman);
+        if let Some((of, found)) = &self.found
+            && *of == signature
+        {
+            return Ok(Arc::clone(found));
+        }
+        if let Some((of, asked, error)) = &self.failed
+            && *of == signature
+            && *asked >= arrived
+        {
+            return Err(RefreshError::Shared(Arc::clone(error)));
+        }
+        let asked = Instant::now();
+        match ask() {
+            Ok(found) => {
+                let found = Arc::new(found);
+                // A file that changed while Barman read it is read once more the next time.
+                if Signature::of(barman) == signature {
+                    self.found = Some((signature, Arc::clone(&found)));
+                }
+                Ok(found)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                self.failed = Some((signature, asked, Arc::clone(&error)));
+                Err(RefreshError::Shared(error))
+            }
+        }
+    }
+}
 
 /// The state of the files that define servers; it changes when one of them does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,5 +163,49 @@ pub(super) fn ask_servers(
             .collect()),
         Ok(_) => Err(failed("it printed no JSON object".to_owned())),
         Err(error) => Err(failed(format!("it printed no JSON: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn no_answer() -> RefreshError {
+        AskError::TimedOut {
+            arguments: "list-servers".to_owned(),
+        }
+        .into()
+    }
+
+    #[test]
+    fn a_failure_is_shared_by_those_who_came_before_the_question_and_by_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("barman.conf");
+        fs::write(&config, "[barman]\n").unwrap();
+        let barman = Barman {
+            program: "/usr/bin/barman".into(),
+            config_file: Some(config.clone()),
+        };
+        let mut known = KnownServers::default();
+        let early = Instant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(known.look(&barman, early, || Err(no_answer())).is_err());
+        // One who waited meanwhile.
+        let shared = known.look(&barman, early, || panic!("asked again"));
+        assert!(matches!(shared, Err(RefreshError::Shared(_))));
+        // One who waited, too; but the configuration is another one now.
+        fs::write(&config, "[barman]\n[main]\n").unwrap();
+        let main = ServerName::parse("main").unwrap();
+        let found = known.look(&barman, early, || Ok(vec![main.clone()]));
+        assert_eq!(*found.unwrap(), [main]);
+        let known_now = known.look(&barman, Instant::now(), || panic!("asked again"));
+        assert_eq!(known_now.unwrap().len(), 1);
+        // One who came after a question that failed.
+        fs::write(&config, "[barman]\n[main]\n[other]\n").unwrap();
+        assert!(known.look(&barman, early, || Err(no_answer())).is_err());
+        let late = known.look(&barman, Instant::now(), || Ok(Vec::new()));
+        assert!(late.unwrap().is_empty());
     }
 }
