@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::kinds::Kind;
 use super::traits::Traits;
 use super::{Catalogue, Command, CommandOption, Positional, Takes};
 use crate::names::CommandName;
@@ -77,6 +78,11 @@ pub fn command(
     for entry in &command.options {
         optional.insert(entry.name().to_owned(), option(entry, command, traits));
     }
+    let goes_to_targets =
+        |entry: &CommandOption| traits.kind(command, entry.name()) == Some(Kind::RemoteCommand);
+    if command.options.iter().any(goes_to_targets) {
+        optional.insert("target".to_owned(), target());
+    }
     let positionals: Vec<Value> = command.positionals.iter().map(positional).collect();
     json!({
         "description": command.description,
@@ -127,6 +133,20 @@ fn option(option: &CommandOption, command: &Command, traits: &Traits) -> Value {
         "choices": option.choices,
         "default": option.default,
         "repeatable": traits.of(command).repeats(option.name()),
+    })
+}
+
+/// The word of ours that chooses where a restore goes.
+fn target() -> Value {
+    json!({
+        "values": "NAME",
+        "description": "where to: NAME of a [target:NAME] in the configuration of barmanapi",
+        "flags": [],
+        "takes": Takes::One,
+        "metavar": "NAME",
+        "choices": [],
+        "default": null,
+        "repeatable": false,
     })
 }
 
@@ -228,5 +248,15 @@ mod tests {
         let all = overview(&old, &Traits::builtin(), &[], |_| true);
         assert_eq!(all["list-server"], json!({ "alias_of": "list-servers" }));
         assert_eq!(all["list-servers"]["aliases"], json!(["list-server"]));
+    }
+
+    #[test]
+    fn our_word_for_a_restore_target_stands_with_the_options_of_a_restore_alone() {
+        let (catalogue, traits) = (catalogue(), Traits::builtin());
+        for (word, has) in [("restore", true), ("recover", true), ("backup", false)] {
+            let found = traits.canonical(&name(word), &catalogue).unwrap();
+            let described = command(found, &catalogue, &traits, &[]);
+            assert_eq!(described["optional"].get("target").is_some(), has, "{word}");
+        }
     }
 }
