@@ -15,6 +15,7 @@ use crate::jobs::Jobs;
 use crate::jobs::view::{State, View};
 use crate::names::{CommandName, Month, Scope, ServerName, Ticket, UserName};
 use crate::parameters::Parameters;
+use crate::store::StoreError;
 use crate::store::index::{Ended, Entry};
 
 /// Jobs on a page when the request names no `limit`.
@@ -231,7 +232,7 @@ fn list(
         {
             continue;
         }
-        let Some(item) = item(jobs, &entry) else {
+        let Some(item) = item(jobs, &entry)? else {
             continue;
         };
         if filter
@@ -255,22 +256,19 @@ fn list(
 }
 
 /// One line of the list; `None` for what was never recorded, or is no more.
-fn item(jobs: &Jobs, entry: &Entry) -> Option<Value> {
+fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
     let ticket = &entry.accepted.ticket;
     let folder = jobs.store().job(ticket);
     if !folder.path().exists() {
-        return None;
+        return Ok(None);
     }
     if let Some(ended) = &entry.ended {
-        return Some(line(
-            entry,
-            Outcome::from(ended),
-            Some(ended),
-            ended.started_at.as_deref(),
-        ));
+        let started_at = ended.started_at.as_deref();
+        let outcome = Outcome::from(ended);
+        return Ok(Some(line(entry, outcome, Some(ended), started_at)));
     }
     match jobs.state(&folder) {
-        Ok(None) => None,
+        Ok(None) => Ok(None),
         Ok(Some(state)) => {
             let ended = match &state {
                 State::Ended(result) => Some(Ended::from(result)),
@@ -278,12 +276,15 @@ fn item(jobs: &Jobs, entry: &Entry) -> Option<Value> {
             };
             let outcome = Outcome::from(&state);
             let started_at = folder.started_at();
-            Some(line(entry, outcome, ended.as_ref(), started_at.as_deref()))
+            let line = line(entry, outcome, ended.as_ref(), started_at.as_deref());
+            Ok(Some(line))
         }
+        // It says nothing about the job, which may well be running.
+        Err(error) if error.is_shortage() => Err(error),
         Err(error) => {
             // One job that can't be read must not hide all others.
             tracing::error!(%error, %ticket, "the state of a job can't be read");
-            Some(line(entry, Outcome::Lost, None, None))
+            Ok(Some(line(entry, Outcome::Lost, None, None)))
         }
     }
 }

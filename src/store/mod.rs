@@ -90,6 +90,19 @@ impl StoreError {
         matches!(self, Self::Record { source, .. } if source.kind() == io::ErrorKind::InvalidData)
     }
 
+    /// Whether this process or the host is out of descriptors or memory for now; nothing is said
+    /// about the record then.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        use rustix::io::Errno;
+        let (Self::Folder { source, .. } | Self::Record { source, .. }) = self else {
+            return false;
+        };
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+            .iter()
+            .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+    }
+
     fn record(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Record { path, source }
