@@ -147,16 +147,7 @@ fn a_supervisor_that_dies_before_barman_starts_leaves_a_lost_job_that_never_ran(
     let first = admin.form("/barman/delete", form).ticket();
     bench.started(1);
     let second = backup(&admin);
-    // The supervisor is the process that has the ticket among its arguments.
-    let supervisor = std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok())
-        .find(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.contains("run-job") && line.contains(&second))
-        })
-        .unwrap();
+    let supervisor = supervisor_of(&second);
     signal(supervisor, Signal::KILL);
     let result = admin.finished(&second);
     assert_eq!(
@@ -172,4 +163,96 @@ fn a_supervisor_that_dies_before_barman_starts_leaves_a_lost_job_that_never_ran(
     let third = backup(&admin);
     assert_eq!(admin.finished(&third)["state"], "done");
     assert_eq!(bench.stand_in.starts().len(), 2);
+}
+
+/// The supervisor is the process that has the ticket among its arguments.
+fn supervisor_of(ticket: &str) -> u64 {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok())
+        .find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.contains("run-job") && line.contains(ticket))
+        })
+        .unwrap()
+}
+
+#[test]
+fn whoever_starts_barman_inherits_the_lock_and_barman_does_not() {
+    let bench = Bench::new(&json!({"backup": {"hang": true}}), &[]);
+    let admin = bench.admin();
+    let ticket = backup(&admin);
+    let start = bench.started(1).remove(0);
+    let supervisor = number(&start["ppid"]);
+    let folder = bench.folder(&ticket).canonicalize().unwrap();
+    // Descriptors 0 to 2 of whatever it starts are others.
+    let inherited = std::fs::read_dir(format!("/proc/{supervisor}/fd"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == folder))
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|fd| fd.parse::<u32>().unwrap() > 2)
+        .filter(|fd| {
+            let info = std::fs::read_to_string(format!("/proc/{supervisor}/fdinfo/{fd}")).unwrap();
+            let flags = info
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .unwrap();
+            let close_on_exec = 0o2_000_000;
+            u64::from_str_radix(flags.trim(), 8).unwrap() & close_on_exec == 0
+        })
+        .count();
+    assert_eq!(inherited, 1);
+    let descriptors = start["fds"].as_object().unwrap();
+    let folder = folder.display().to_string();
+    assert!(
+        descriptors.values().all(|target| *target != folder),
+        "{start}"
+    );
+    admin
+        .form("/history/cancel", &format!("ticket={ticket}"))
+        .expect(200);
+    admin.finished(&ticket);
+}
+
+#[test]
+fn a_lost_job_keeps_both_halves_of_a_long_output_and_is_audited() {
+    let flood = json!({"bytes": 3 << 20, "text": "y".repeat(63), "newline": true});
+    let bench = Bench::new(
+        &json!({"delete": {"stdout": "HEAD\n", "flood": flood, "sleep": 1}}),
+        &["barman.output_limit = 64KiB"],
+    );
+    let admin = bench.admin();
+    let form = "server_name=main&backup_id=latest&async=true";
+    let ticket = admin.form("/barman/delete", form).ticket();
+    let start = bench.started(1).remove(0);
+    let capture = bench.folder(&ticket).join("capture.stdout");
+    let blocks = || {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(&capture).ok()?;
+        (found.len() == (3 << 20) + 5).then(|| found.blocks() * 512)
+    };
+    // The middle was given back.
+    eventually("a shorter capture file", || {
+        (blocks()? < 2 << 20).then_some(())
+    });
+    signal(number(&start["ppid"]), Signal::KILL);
+    let lost = eventually("a recorded end", || {
+        Some(admin.result(&ticket)).filter(|result| result["barman_still_runs"] == false)
+    });
+    assert_eq!(
+        (&lost["state"], &lost["truncated"]),
+        (&json!("lost"), &json!(true))
+    );
+    let lines = lost["list"].as_array().unwrap();
+    assert_eq!(lines[0], "HEAD");
+    assert_eq!(lines[1], "y".repeat(63));
+    assert_eq!(lines.last().unwrap(), &json!("y".repeat(63)));
+    let audit = bench.server.store().join("logs/audit.log");
+    eventually("a line in the audit log", || {
+        let text = std::fs::read_to_string(&audit).ok()?;
+        text.lines()
+            .any(|line| line.contains(&ticket) && line.contains(r#""outcome":"lost""#))
+            .then_some(())
+    });
 }
