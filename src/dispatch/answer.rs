@@ -1,7 +1,9 @@
 //! From what is known about a command to the body of an answer.
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::Refusal;
 use super::outcome::Outcome;
 use crate::jobs::direct::Finished;
 use crate::jobs::view::{State, View};
@@ -15,6 +17,45 @@ use crate::store::record::{DataForm, JobFolder};
 /// What barmanapi has always said of a job that has not ended.
 pub(super) const NOT_YET: &str = "Command not execute yet.";
 
+/// The longest output that is read as a document, in bytes. What it holds takes many times its
+/// length in memory.
+const DOCUMENT_LIMIT: usize = 4 * 1024 * 1024;
+
+/// An answer about a command, whose `list` is written straight from the output: as values, millions
+/// of short lines would take a hundred times their length.
+struct Answer {
+    fields: Map<String, Value>,
+    stdout: Vec<u8>,
+}
+
+impl Answer {
+    /// The answer as JSON text.
+    fn text(self) -> Result<Vec<u8>, serde_json::Error> {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        let mut text = Vec::with_capacity(stdout.len() + stdout.len() / 4 + 1024);
+        let mut serializer = serde_json::Serializer::new(&mut text);
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in &self.fields {
+            if name == "list" {
+                map.serialize_entry(name, &Lines(&stdout))?;
+            } else {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        SerializeMap::end(map)?;
+        Ok(text)
+    }
+}
+
+/// A text as the array of its lines.
+struct Lines<'a>(&'a str);
+
+impl Serialize for Lines<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.lines())
+    }
+}
+
 /// The two outputs of a command, masked and capped.
 #[derive(Debug, Clone, Default)]
 struct Outputs {
@@ -25,7 +66,14 @@ struct Outputs {
 }
 
 /// The answer of a command that ran within its request.
-pub(super) fn of_run(command: &CommandName, finished: Finished, data: &DataForm) -> Value {
+///
+/// # Errors
+/// When it can't be written as JSON, of which there is no case.
+pub(super) fn of_run(
+    command: &CommandName,
+    finished: Finished,
+    data: &DataForm,
+) -> Result<Vec<u8>, Refusal> {
     let outcome = match finished.ending {
         Ending::Exited(0) => Outcome::Done,
         Ending::Exited(code) => Outcome::Exited(code),
@@ -37,30 +85,35 @@ pub(super) fn of_run(command: &CommandName, finished: Finished, data: &DataForm)
         kept_stdout: finished.kept_stdout,
         kept_stderr: finished.kept_stderr,
     };
-    let mut body = finished_body(outcome, &outputs, data, None);
+    let mut answer = finished_answer(outcome, outputs, data, None);
+    let body = &mut answer.fields;
     body.insert("command".into(), command.as_str().into());
     match finished.ending {
         Ending::Exited(code) => body.insert("exit_code".into(), code.into()),
         Ending::Signalled(signal) => body.insert("signal".into(), signal.into()),
     };
-    body.into()
+    answer.text().map_err(Refusal::internal)
 }
 
 /// The answer for a ticket.
-pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Value, StoreError> {
+///
+/// # Errors
+/// When the outputs can't be read.
+pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Vec<u8>, Refusal> {
     let outcome = Outcome::from(&view.state);
-    let mut body = match &view.state {
-        State::Queued | State::Running => not_finished_body(outcome),
+    let mut answer = match &view.state {
+        State::Queued | State::Running => not_finished_answer(outcome),
         State::LostRunning => {
             let outputs = read_outputs(folder, Kept::default(), Kept::default())?;
             let words = "the supervisor died; barman still runs and its end will not be known";
-            finished_body(outcome, &outputs, &DataForm::Lines, Some(words))
+            finished_answer(outcome, outputs, &DataForm::Lines, Some(words))
         }
         State::Ended(result) => {
             let outputs = read_outputs(folder, result.stdout, result.stderr)?;
-            finished_body(outcome, &outputs, &view.job.data, result.detail.as_deref())
+            finished_answer(outcome, outputs, &view.job.data, result.detail.as_deref())
         }
     };
+    let body = &mut answer.fields;
     body.insert("ticket".into(), view.job.ticket.as_str().into());
     body.insert("command".into(), view.job.command.as_str().into());
     body.insert("user".into(), view.job.user.as_str().into());
@@ -92,7 +145,7 @@ pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Value, StoreE
         }
         State::Queued => {}
     }
-    Ok(body.into())
+    answer.text().map_err(Refusal::internal)
 }
 
 /// The answer of a request that got a ticket.
@@ -105,14 +158,17 @@ pub(super) fn of_accepted(ticket: &str) -> Value {
     })
 }
 
-fn not_finished_body(outcome: Outcome) -> Map<String, Value> {
+fn not_finished_answer(outcome: Outcome) -> Answer {
     let row = outcome.row();
     let mut body = Map::new();
     body.insert("status_code".into(), row.status_code.into());
     body.insert("message".into(), NOT_YET.into());
-    body.insert("list".into(), Value::Array(Vec::new()));
+    body.insert("list".into(), Value::Null);
     body.insert("state".into(), row.word.into());
-    body
+    Answer {
+        fields: body,
+        stdout: Vec::new(),
+    }
 }
 
 fn read_outputs(folder: &JobFolder, stdout: Kept, stderr: Kept) -> Result<Outputs, StoreError> {
@@ -124,12 +180,12 @@ fn read_outputs(folder: &JobFolder, stdout: Kept, stderr: Kept) -> Result<Output
     })
 }
 
-fn finished_body(
+fn finished_answer(
     outcome: Outcome,
-    outputs: &Outputs,
+    outputs: Outputs,
     data: &DataForm,
     detail: Option<&str>,
-) -> Map<String, Value> {
+) -> Answer {
     let row = outcome.row();
     let stdout = String::from_utf8_lossy(&outputs.stdout);
     let stderr = String::from_utf8_lossy(&outputs.stderr);
@@ -141,7 +197,7 @@ fn finished_body(
     let mut body = Map::new();
     body.insert("status_code".into(), row.status_code.into());
     body.insert("message".into(), message.into());
-    body.insert("list".into(), stdout.lines().collect());
+    body.insert("list".into(), Value::Null);
     body.insert("state".into(), row.word.into());
     if let Some(detail) = detail {
         body.insert("detail".into(), detail.into());
@@ -162,17 +218,38 @@ fn finished_body(
         DataForm::Text(name) => {
             body.insert("data".into(), json!({name.as_str(): stdout.trim()}));
         }
-        DataForm::Json => match serde_json::from_str::<Value>(&stdout) {
-            Ok(mut document) => {
-                redact::json(&mut document);
-                body.insert("data".into(), document);
+        DataForm::Json => {
+            let (document, error) = document(&stdout);
+            body.insert("data".into(), document);
+            if let Some(error) = error {
+                body.insert("data_error".into(), error.into());
             }
-            Err(error) => {
-                body.insert("data".into(), Value::Null);
-                let words = format!("barman printed no JSON document: {error}");
-                body.insert("data_error".into(), words.into());
-            }
-        },
+        }
     }
-    body
+    drop(stdout);
+    Answer {
+        fields: body,
+        stdout: outputs.stdout,
+    }
+}
+
+/// The document that an output is, or why there is none.
+fn document(stdout: &str) -> (Value, Option<String>) {
+    if stdout.len() > DOCUMENT_LIMIT {
+        let words = format!(
+            "the document has {} bytes, more than {DOCUMENT_LIMIT}; it stands in list",
+            stdout.len()
+        );
+        return (Value::Null, Some(words));
+    }
+    match serde_json::from_str(stdout) {
+        Ok(mut document) => {
+            redact::json(&mut document);
+            (document, None)
+        }
+        Err(error) => {
+            let words = format!("barman printed no JSON document: {error}");
+            (Value::Null, Some(words))
+        }
+    }
 }

@@ -189,9 +189,9 @@ impl Dispatch {
         let (jobs, caller) = (self.jobs.clone(), caller.clone());
         let body = blocking::run(move || {
             let view = visible(&jobs, &caller, &ticket)?;
-            answer::of_ticket(&jobs.store().job(&ticket), &view).map_err(Refusal::from)
+            answer::of_ticket(&jobs.store().job(&ticket), &view)
         });
-        Ok(Reply::ok(body.await.map_err(Refusal::internal)??))
+        Ok(Reply::text(body.await.map_err(Refusal::internal)??))
     }
 }
 

@@ -52,6 +52,8 @@ pub struct CallContext {
 pub enum Body {
     /// A JSON document.
     Json(Value),
+    /// A JSON document as text.
+    Text(Vec<u8>),
     /// Bytes, as many as the file has.
     File(File),
 }
@@ -68,6 +70,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    fn text(body: Vec<u8>) -> Self {
+        Self {
+            status: Outcome::Done.row().http,
+            location: None,
+            body: Body::Text(body),
+        }
+    }
+
     fn ok(body: Value) -> Self {
         Self {
             status: Outcome::Done.row().http,

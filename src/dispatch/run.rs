@@ -130,7 +130,9 @@ impl Dispatch {
             }
         }
         let command = &admitted.invocation.command;
-        Ok(Reply::ok(answer::of_run(command, finished, &admitted.data)))
+        let (command, data) = (command.clone(), admitted.data.clone());
+        let body = blocking::run(move || answer::of_run(&command, finished, &data)).await;
+        Ok(Reply::text(body.map_err(Refusal::internal)??))
     }
 
     /// Records a job in the audit log, then in the store, and hands it to its supervisor.
@@ -191,7 +193,7 @@ impl Dispatch {
             Ok::<_, Refusal>(Some((body, could_not_start)))
         });
         match answered.await.map_err(Refusal::internal)?? {
-            Some((body, None)) => Ok(Reply::ok(body)),
+            Some((body, None)) => Ok(Reply::text(body)),
             Some((_, Some(_))) => {
                 let words = format!(
                     "barman can't be started; ticket {} says why",

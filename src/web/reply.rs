@@ -12,7 +12,11 @@ use crate::dispatch::{Body, Refusal, RefusalKind, Reply};
 
 /// An answer with a JSON body.
 pub(super) fn json_response(status: u16, body: &Value) -> Response<'static> {
-    let bytes = body.to_string().into_bytes();
+    text_response(status, body.to_string().into_bytes())
+}
+
+/// An answer with a JSON body that is text already.
+fn text_response(status: u16, bytes: Vec<u8>) -> Response<'static> {
     let mut response = Response::new();
     response.set_status(Status::new(status));
     response.set_header(ContentType::JSON);
@@ -61,6 +65,7 @@ pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
     }
     let mut response = match reply.body {
         Body::Json(body) => json_response(reply.status, &body),
+        Body::Text(text) => text_response(reply.status, text),
         Body::File(file) => file_response(reply.status, file)?,
     };
     if let Some(location) = reply.location {

@@ -174,3 +174,23 @@ fn bytes_that_are_no_text_are_told_and_break_nothing() {
     let text = String::from_utf8(body.body).unwrap();
     assert!(text.contains(r#""data":{"b":1.50,"a":[]}"#), "{text}");
 }
+
+#[test]
+fn millions_of_short_lines_take_little_more_memory_than_their_bytes() {
+    const BYTES: u64 = 16 << 20;
+    let control = json!({"backup": {"flood": {"bytes": BYTES, "text": "x", "newline": true}}});
+    let bench = Bench::new(&control, &[]);
+    let admin = bench.admin();
+    let before = peak(bench.server.pid().into());
+    for target in ["server_name=main", "server_name=main&format=json"] {
+        let ticket = admin.get(&format!("/barman/backup?{target}")).ticket();
+        let result = admin.finished(&ticket);
+        let lines = result["list"].as_array().unwrap();
+        assert_eq!(lines.len() as u64, BYTES / 2);
+        assert!(lines.iter().all(|line| line == "x"));
+        let words = result["data_error"].as_str().unwrap_or_default();
+        assert_eq!(words.contains("stands in list"), target.contains("json"));
+    }
+    let grown = peak(bench.server.pid().into()).saturating_sub(before) >> 10;
+    assert!(grown < 160, "the server took {grown} MiB more");
+}
