@@ -239,16 +239,6 @@ pub fn named_servers(
     Ok(builder.scope)
 }
 
-/// The text by which two starts are compared: equal texts, equal starts.
-#[must_use]
-pub fn canonical_line(invocation: &Invocation) -> String {
-    let words = std::iter::once(invocation.command.as_str())
-        .chain(invocation.arguments.iter().map(String::as_str))
-        .map(serde_json::Value::from)
-        .collect();
-    serde_json::Value::Array(words).to_string()
-}
-
 fn is_allowed(command: &Command, traits: &Traits, places: &Places) -> bool {
     places.allow_commands.iter().any(|name| {
         *name == command.name

@@ -43,8 +43,6 @@ pub struct CommandTraits {
     pub exclusive: bool,
     /// Its standard output is bytes, not text.
     pub raw_stdout: bool,
-    /// It reads standard input.
-    pub reads_stdin: bool,
     /// Its console output is one JSON document.
     pub json_console: bool,
     /// It runs only when `[barman] allow_commands` names it.
@@ -258,7 +256,6 @@ impl CommandTraits {
             "long" => self.long = truth()?,
             "exclusive" => self.exclusive = truth()?,
             "raw_stdout" => self.raw_stdout = truth()?,
-            "reads_stdin" => self.reads_stdin = truth()?,
             "json_console" => self.json_console = truth()?,
             "off" => self.off = truth()?,
             "aliases" => {

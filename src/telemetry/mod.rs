@@ -9,7 +9,6 @@ mod line;
 mod rotate;
 
 use std::borrow::Cow;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,7 +20,6 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, reload};
 
 use line::Fields;
 use rotate::RotatingFile;
@@ -52,49 +50,16 @@ pub enum TelemetryError {
     Installed(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// The running log.
-#[derive(Debug, Clone)]
-pub struct Log {
-    filter: reload::Handle<Targets, Registry>,
-}
-
-impl Log {
-    /// Switches debug lines on or off.
-    pub fn set_debug(&self, debug: bool) {
-        // The only failure is that the log is gone, and then there is nothing to switch.
-        drop(self.filter.reload(targets(debug)));
-    }
-}
-
 /// Logs to a file from now on. Call it before anything of Rocket is built.
 ///
 /// A file that can't be opened is no error: it is tried again with every line.
 ///
 /// # Errors
 /// When this process logs already.
-pub fn to_file(options: &Options) -> Result<Log, TelemetryError> {
-    let (filter, handle) = reload::Layer::new(targets(options.debug));
+pub fn to_file(options: &Options) -> Result<(), TelemetryError> {
     tracing_subscriber::registry()
-        .with(filter)
+        .with(targets(options.debug))
         .with(JsonLines::new(options))
-        .try_init()
-        .map_err(TelemetryError::Installed)?;
-    Ok(Log { filter: handle })
-}
-
-/// Logs to standard error from now on, as plain lines, for commands that a person runs.
-///
-/// # Errors
-/// When this process logs already.
-pub fn to_stderr(debug: bool) -> Result<(), TelemetryError> {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .without_time();
-    tracing_subscriber::registry()
-        .with(targets(debug))
-        .with(lines)
         .try_init()
         .map_err(TelemetryError::Installed)
 }
@@ -269,23 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn debug_lines_come_and_go_while_the_log_runs() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("general.log");
-        let (filter, filter_handle) = reload::Layer::new(targets(false));
-        let log = Log {
-            filter: filter_handle,
-        };
-        let subscriber = tracing_subscriber::registry()
-            .with(filter)
-            .with(JsonLines::new(&options(&path)));
-        tracing::subscriber::with_default(subscriber, || {
-            for on in [false, true, false] {
-                log.set_debug(on);
-                tracing::debug!(on, "asked");
-            }
-        });
-        assert_eq!(lines(&path).len(), 1);
+    fn debug_lines_come_where_they_are_asked_for() {
+        for debug in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("general.log");
+            let subscriber = tracing_subscriber::registry()
+                .with(targets(debug))
+                .with(JsonLines::new(&options(&path)));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!("always");
+                tracing::debug!("asked");
+            });
+            assert_eq!(lines(&path).len(), if debug { 2 } else { 1 });
+        }
     }
 
     #[test]
