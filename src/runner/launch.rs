@@ -2,8 +2,8 @@
 //!
 //! A process can only make itself the leader of a session and set its own umask. So a run is our
 //! own program once more, which does these things and then becomes Barman by `execve`. Its standard
-//! input is a pipe back to the starter: it closes without a word when Barman runs, and carries the
-//! reason when it doesn't. Barman itself reads from `/dev/null`.
+//! input is a pipe back to the starter: it carries [`STARTING`] and closes when Barman runs, and
+//! carries the reason when it doesn't. Barman itself reads from `/dev/null`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -22,6 +22,10 @@ use crate::atomicfile;
 
 /// The first argument by which our program knows that it shall launch.
 pub const WORD: &str = "launch";
+
+/// What goes to the starter right before the program takes over: an end of the pipe without it is
+/// the end of this process, not the beginning of the program.
+pub(super) const STARTING: &str = "starting\n";
 
 /// Barman's umask: with a stricter one its new backups would differ from those that cron takes.
 const UMASK: u32 = 0o022;
@@ -55,7 +59,8 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let Ok(mut starter) = take_starter() else {
         return ExitCode::FAILURE;
     };
-    let error = match prepare(record.as_deref()) {
+    let prepared = prepare(record.as_deref()).and_then(|()| starter.write_all(STARTING.as_bytes()));
+    let error = match prepared {
         Ok(()) => Command::new(&program)
             .args(arguments)
             .current_dir("/")

@@ -79,10 +79,12 @@ impl Run {
         };
         let mut reason = String::new();
         let heard = answer.read_to_string(&mut reason);
-        if heard.is_err() || !reason.is_empty() {
+        if heard.is_err() || reason != launch::STARTING {
             child.wait().map_err(StartError::Spawn)?;
-            let program = plan.program.display().to_string();
-            return Err(StartError::Execute { program, reason });
+            return Err(StartError::Execute {
+                program: plan.program.display().to_string(),
+                reason: why_not(&reason),
+            });
         }
         let pid = pid.as_raw_nonzero().get();
         Ok(Self {
@@ -145,6 +147,14 @@ impl Run {
         }
         self.stopping = Some((reason, Instant::now()));
         signal_group(self.pid, Signal::INT)
+    }
+}
+
+/// Why a program did not start, by what was heard.
+fn why_not(heard: &str) -> String {
+    match heard.strip_prefix(launch::STARTING).unwrap_or(heard) {
+        "" => "it was killed before it began".to_owned(),
+        reason => reason.to_owned(),
     }
 }
 
