@@ -1,0 +1,338 @@
+//! System calls that fail, and limits that are reached.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::bench::{Bench, ends, has_word};
+use super::calls;
+use super::rig::Answer;
+use super::run::{Fault, Run, Times, eventually, ms};
+use super::trace::{Deed, Orders, Trace};
+
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        name: "service",
+        how: "a system call of the service fails during one request, as it does without room, descriptors, memory or processes, on a broken disk or a read-only one",
+        provoke: in_service,
+    },
+    Fault {
+        name: "job",
+        how: "the same in the processes of one job",
+        provoke: in_job,
+    },
+];
+
+/// The calls that are made to fail.
+const NAMES: &[&str] = &[
+    "openat",
+    "write",
+    "fsync",
+    "fdatasync",
+    "fallocate",
+    "rename",
+    "linkat",
+    "link",
+    "mkdir",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "fchmod",
+    "ftruncate",
+    "read",
+    "pread64",
+    "getdents64",
+    "statx",
+    "clone",
+    "clone3",
+    "vfork",
+    "pipe2",
+    "socketpair",
+    "accept4",
+    "pidfd_open",
+    "execve",
+    "epoll_ctl",
+    "dup",
+];
+
+/// One call of one request that shall fail.
+struct Failure {
+    request: usize,
+    name: String,
+    at: usize,
+    error: (&'static str, i32),
+}
+
+/// Every call that the requests make, with every error that it may have.
+fn all_failures(quiet: &[Vec<String>]) -> Vec<Failure> {
+    let mut all = Vec::new();
+    for (request, told) in quiet.iter().enumerate() {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for line in told {
+            let name = line.split(' ').next_back().unwrap();
+            let at = counts.entry(name).or_default();
+            *at += 1;
+            for error in calls::errors(name) {
+                all.push(Failure {
+                    request,
+                    name: name.to_owned(),
+                    at: *at,
+                    error: *error,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// As many as there is time for, in an order that the seed decides.
+fn chosen(run: &mut Run, mut all: Vec<Failure>, count: usize) -> Vec<Failure> {
+    for place in (1..all.len()).rev() {
+        all.swap(place, run.random.below(place + 1));
+    }
+    all.truncate(count);
+    all
+}
+
+fn trace(bench: &Bench, roles: &str, failure: Option<&Failure>) -> Trace {
+    let all = NAMES.join(",");
+    Trace::begin(&Orders {
+        pid: bench.server.pid(),
+        roles,
+        names: failure.map_or(&all, |failure| &failure.name),
+        deed: failure.map_or(Deed::Count, |failure| {
+            Deed::Fail(failure.at, failure.error.1)
+        }),
+    })
+}
+
+/// The requests, `@` standing for a word of their own and `#` for a ticket.
+const REQUESTS: &[(&str, &str)] = &[
+    ("POST", "/barman/backup?server_name=main&name=n@"),
+    ("GET", "/barman/list-backups?server_name=main"),
+    (
+        "POST",
+        "/barman/keep?server_name=main&backup_id=@&target=full",
+    ),
+    ("GET", "/history/list?limit=5"),
+    ("GET", "/history/result?ticket=#"),
+    ("POST", "/history/cancel?ticket=#"),
+    ("GET", "/auth/user"),
+    ("POST", "/auth/token"),
+    ("GET", "/barman/reload"),
+];
+
+fn send(bench: &Bench, request: usize, word: &str, ticket: &str) -> Option<Answer> {
+    let (method, target) = REQUESTS[request];
+    let target = target.replace('@', word).replace('#', ticket);
+    if target == "/auth/token" {
+        let basic = bench.server.basic(&target, "ada", "correct horse battery");
+        return Some(basic);
+    }
+    bench.ask(method, &target)
+}
+
+fn in_service(run: &mut Run) {
+    if !calls::KNOWN {
+        run.left_out = Some("the system calls of this kind of machine are not known here".into());
+        return;
+    }
+    let control = json!({"*": {"stdout": "said\n"}, "backup": {"stdout": "said\n"}});
+    let bench = Bench::new(&control, &["barman.queue = 5000"]);
+    let first = bench
+        .ada()
+        .get("/barman/backup?server_name=main&name=begin")
+        .ticket();
+    bench.ada().closed(&first);
+    let quiet: Vec<Vec<String>> = (0..REQUESTS.len())
+        .map(|request| {
+            let trace = trace(&bench, "serve", None);
+            let word = format!("20260101T0000{request:02}");
+            let answer = send(&bench, request, &word, &first).unwrap();
+            assert!(answer.status < 300, "{answer:?}");
+            trace.end()
+        })
+        .collect();
+    let all = all_failures(&quiet);
+    run.measure(format!(
+        "{} kinds of request, {} pairs of a call and an error",
+        REQUESTS.len(),
+        all.len()
+    ));
+    let failures = chosen(run, all, run.of(1000, 60));
+    let mut answers = BTreeMap::<u16, usize>::new();
+    let mut back = Times::default();
+    for (number, failure) in failures.iter().enumerate() {
+        let word = format!("2026{:02}01T{:06}", 1 + number / 1000, number % 1000);
+        let trace = trace(&bench, "serve", Some(failure));
+        let answer = send(&bench, failure.request, &word, &first);
+        let told = trace.end();
+        let since = Instant::now();
+        eventually("an answer after the fault", || {
+            bench
+                .ask("GET", "/auth/user")
+                .filter(|answer| answer.status == 200)
+        });
+        back.add(since.elapsed());
+        run.once();
+        let status = answer.as_ref().map_or(0, |answer| answer.status);
+        *answers.entry(status).or_default() += 1;
+        let label = || {
+            let (method, target) = REQUESTS[failure.request];
+            format!(
+                "{method} {target}, {} {} {}: {answer:?}",
+                failure.name, failure.at, failure.error.0
+            )
+        };
+        let fits = [200, 202, 429, 502, 503, 507].contains(&status);
+        run.hold(fits, label);
+        if status == 503
+            && let Some(answer) = &answer
+        {
+            run.hold(answer.header("retry-after").is_some(), || {
+                format!("no Retry-After: {}", label())
+            });
+        }
+        if told.is_empty() || ![0, 2].contains(&failure.request) {
+            continue;
+        }
+        let ticket = answer.as_ref().and_then(ticket_in);
+        look_at_job(run, &bench, &word, ticket.as_deref(), status, &label());
+    }
+    bench.settled();
+    bench.no_panic(run);
+    let answers: Vec<_> = answers
+        .iter()
+        .map(|(status, count)| format!("{count} × {status}"))
+        .collect();
+    run.measure(format!(
+        "answers: {}; answers again after {} (slowest {})",
+        answers.join(", "),
+        ms(back.within(0.5)),
+        ms(back.slowest())
+    ));
+}
+
+fn ticket_in(answer: &Answer) -> Option<String> {
+    let body = answer.json();
+    let ticket = if answer.status == 202 {
+        &body["list"]["ticket"]
+    } else {
+        &body["ticket"]
+    };
+    ticket.as_str().map(str::to_owned)
+}
+
+/// What was answered to a command, and what became of it.
+fn look_at_job(
+    run: &mut Run,
+    bench: &Bench,
+    word: &str,
+    ticket: Option<&str>,
+    status: u16,
+    label: &str,
+) {
+    bench.settled();
+    let list = bench.ada().get("/history/list?limit=5").expect(200).json();
+    let own: Vec<Value> = list["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["ticket"].as_str().unwrap())
+        .filter(|ticket| {
+            let job = std::fs::read_to_string(bench.folder(ticket).join("job.json")).unwrap();
+            job.contains(word)
+        })
+        .map(|ticket| bench.ada().result(ticket))
+        .collect();
+    let log = bench.stand_in.log();
+    let starts = log
+        .iter()
+        .filter(|line| line.get("start").is_some())
+        .filter(|line| has_word(line, word) || has_word(line, &format!("--name=n{word}")))
+        .count();
+    let accepted = status == 202 || status == 200;
+    let states: Vec<_> = own.iter().map(|job| job["state"].as_str().unwrap()).collect();
+    let holds = match states.as_slice() {
+        [] => starts == 0 && !accepted,
+        ["done"] => starts == 1 && ticket.is_none_or(|ticket| own[0]["ticket"] == ticket),
+        ["failed"] | ["lost"] => starts == 0 && !accepted,
+        _ => false,
+    };
+    run.hold(holds, || format!("{starts} starts, {own:?}: {label}"));
+    // Whoever is told that it was not done must not find it done.
+    run.hold(accepted || starts == 0, || {
+        format!("refused and done all the same, {own:?}: {label}")
+    });
+}
+
+fn in_job(run: &mut Run) {
+    if !calls::KNOWN {
+        run.left_out = Some("the system calls of this kind of machine are not known here".into());
+        return;
+    }
+    let said = json!({"stdout": "one\ntwo\n", "stderr": "three\n", "exit": 3});
+    let bench = Bench::new(&json!({"backup": said}), &["barman.queue = 5000"]);
+    let roles = "run-job,launch,forked";
+    let submit = |word: &str, failure: Option<&Failure>| {
+        let trace = trace(&bench, roles, failure);
+        let target = format!("/barman/backup?server_name=main&name={word}");
+        let answer = bench.ask("POST", &target).unwrap();
+        let ticket = match answer.status {
+            202 => answer.ticket(),
+            502 => {
+                let message = answer.json()["message"].as_str().unwrap().to_owned();
+                message.rsplit(' ').next().unwrap().to_owned()
+            }
+            _ => panic!("{:?}", answer.json()),
+        };
+        let result = bench.ended(&ticket);
+        (result, trace.end())
+    };
+    let (_, told) = submit("quiet", None);
+    let all = all_failures(&[told]);
+    run.measure(format!("{} pairs of a call and an error", all.len()));
+    let failures = chosen(run, all, run.of(400, 30));
+    let mut states = BTreeMap::<String, usize>::new();
+    for (number, failure) in failures.iter().enumerate() {
+        let word = format!("n{number}");
+        let (result, told) = submit(&word, Some(failure));
+        run.once();
+        let label = || {
+            format!(
+                "{} {} {} ({told:?}): {result}",
+                failure.name, failure.at, failure.error.0
+            )
+        };
+        let log = bench.stand_in.log();
+        let argument = format!("--name={word}");
+        let starts: Vec<&Value> = log
+            .iter()
+            .filter(|line| line.get("start").is_some() && has_word(line, &argument))
+            .collect();
+        let ended = starts
+            .first()
+            .and_then(|start| ends(&log).get(&start["pid"].as_u64().unwrap()).copied());
+        let whole = result["list"] == json!(["one", "two"]) && result["message"] == "three\n";
+        let state = result["state"].as_str().unwrap();
+        let holds = match state {
+            "failed" if result["exit_code"] == 3 => {
+                starts.len() == 1 && ended == Some(3) && (whole || result["truncated"] == true)
+            }
+            "failed" => starts.is_empty() && result["reason"] == "could_not_start",
+            "cancelled" => starts.is_empty() && result["reason"] == "not_permitted",
+            "lost" => starts.is_empty() || ended.is_some(),
+            _ => false,
+        };
+        run.hold(holds, || format!("{} starts: {}", starts.len(), label()));
+        *states.entry(state.to_owned()).or_default() += 1;
+    }
+    bench.settled();
+    bench.no_panic(run);
+    let states: Vec<_> = states
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    run.measure(format!("told as {}", states.join(", ")));
+}
