@@ -1,7 +1,9 @@
 //! Why a request was refused, in words for the caller and a cause for the log.
 
 use std::error::Error;
-use std::io::ErrorKind;
+use std::io;
+
+use rustix::io::Errno;
 
 use super::outcome::RefusalKind;
 use crate::catalogue::argv::ArgvError;
@@ -21,6 +23,10 @@ const INTERNAL: &str = "an internal error; the log has the cause";
 
 /// What the caller is told when the store is full.
 const NO_ROOM: &str = "the store has no room; free some or move store_directory";
+
+/// What the caller is told when something is used up for now, or a disk does not do its work.
+const NO_MEANS: &str = "this host is out of descriptors, processes or memory, or a disk of it \
+    can't be read or written; try again, and see the log";
 
 /// A refused request.
 #[derive(Debug)]
@@ -60,9 +66,11 @@ impl Refusal {
         )
     }
 
-    /// A defect of ours; the cause goes to the log.
+    /// A failure that nobody asked for: a defect of ours, unless the cause is something that the
+    /// host lacks. The cause goes to the log.
     pub fn internal(source: impl Error + Send + Sync + 'static) -> Self {
-        Self::caused(RefusalKind::Internal, INTERNAL, source)
+        let (kind, words) = words_of_cause(&source);
+        Self::caused(kind, words, source)
     }
 
     pub(super) fn caused(
@@ -102,38 +110,58 @@ impl From<Repeated> for Refusal {
     }
 }
 
-/// What the caller is told of a store that failed.
-fn words_of_store(error: &StoreError) -> (RefusalKind, String) {
-    if error.is_full() {
-        (RefusalKind::StoreFull, NO_ROOM.to_owned())
-    } else {
-        (RefusalKind::Internal, INTERNAL.to_owned())
+/// What the host lacks, by the error that the system gave somewhere down the chain of causes.
+fn lack(error: &(dyn Error + 'static)) -> Option<RefusalKind> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        return match (errno, error.get_ref()) {
+            (Some(Errno::NOSPC | Errno::DQUOT), _) => Some(RefusalKind::StoreFull),
+            (
+                Some(
+                    Errno::MFILE
+                    | Errno::NFILE
+                    | Errno::NOMEM
+                    | Errno::AGAIN
+                    | Errno::NOLCK
+                    | Errno::IO
+                    | Errno::ROFS,
+                ),
+                _,
+            ) => Some(RefusalKind::Unavailable),
+            (None, Some(inner)) => lack(inner),
+            _ => None,
+        };
+    }
+    error.source().and_then(lack)
+}
+
+/// What the caller is told of a failure that nobody asked for.
+fn words_of_cause(error: &(dyn Error + 'static)) -> (RefusalKind, String) {
+    match lack(error) {
+        Some(RefusalKind::StoreFull) => (RefusalKind::StoreFull, NO_ROOM.to_owned()),
+        Some(kind) => (kind, NO_MEANS.to_owned()),
+        None => (RefusalKind::Internal, INTERNAL.to_owned()),
     }
 }
 
 /// What the caller is told of a Barman that could not be started.
 fn words_of_start(error: &StartError) -> (RefusalKind, String) {
-    let reason = match error {
-        StartError::Capture(source)
-            if matches!(
-                source.kind(),
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-            ) =>
-        {
-            return (RefusalKind::StoreFull, NO_ROOM.to_owned());
-        }
-        StartError::Capture(_) => return (RefusalKind::Internal, INTERNAL.to_owned()),
-        StartError::Spawn(source) => source.to_string(),
-        StartError::Execute { reason, .. } => reason.clone(),
-    };
+    match error {
+        StartError::Capture(source) => words_of_cause(source),
+        StartError::Spawn(source) if lack(source).is_some() => words_of_cause(source),
+        StartError::Spawn(source) => unreachable_barman(source),
+        StartError::Execute { reason, .. } => unreachable_barman(reason),
+    }
+}
+
+fn unreachable_barman(reason: &dyn std::fmt::Display) -> (RefusalKind, String) {
     let words = format!("barman can't be started: {reason}");
     (RefusalKind::BarmanUnreachable, words)
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        let (kind, words) = words_of_store(&error);
-        Self::caused(kind, words, error)
+        Self::internal(error)
     }
 }
 
@@ -169,7 +197,8 @@ impl From<SubmitError> for Refusal {
             }
             SubmitError::NoSupervisor { ref ticket, .. } => {
                 let words = format!("no process could be started for ticket {ticket}");
-                Self::caused(RefusalKind::BarmanUnreachable, words, error)
+                let kind = lack(&error).unwrap_or(RefusalKind::BarmanUnreachable);
+                Self::caused(kind, words, error)
             }
             SubmitError::Internal(error) => Self::internal(error),
         }
@@ -192,13 +221,11 @@ impl From<RefreshError> for Refusal {
                 return Self::new(RefusalKind::Unavailable, words).retry_after(5);
             }
             RefreshError::Store(cause) | RefreshError::Ask(AskError::Store(cause)) => {
-                words_of_store(cause)
+                words_of_cause(cause)
             }
             RefreshError::Ask(AskError::Start(cause)) => words_of_start(cause),
-            RefreshError::Program { source, .. } => (
-                RefusalKind::BarmanUnreachable,
-                format!("barman can't be started: {source}"),
-            ),
+            lacking if lack(lacking).is_some() => words_of_cause(lacking),
+            RefreshError::Program { source, .. } => unreachable_barman(source),
             RefreshError::Ask(_) | RefreshError::Help(_) | RefreshError::Shared(_) => {
                 (RefusalKind::BarmanUnreachable, cause.to_string())
             }

@@ -192,9 +192,9 @@ impl Dispatch {
             let body = answer::of_ticket(&jobs.store().job(&ticket), &view)?;
             Ok::<_, Refusal>(Some((body, could_not_start)))
         });
-        match answered.await.map_err(Refusal::internal)?? {
-            Some((body, None)) => Ok(Reply::text(body)),
-            Some((_, Some(_))) => {
+        match answered.await.map_err(Refusal::internal).flatten() {
+            Ok(Some((body, None))) => Ok(Reply::text(body)),
+            Ok(Some((_, Some(_)))) => {
                 let words = format!(
                     "barman can't be started; ticket {} says why",
                     submitted.ticket
@@ -202,7 +202,15 @@ impl Dispatch {
                 Err(Refusal::new(RefusalKind::BarmanUnreachable, words))
             }
             // Its supervisor is gone and Barman is not: the ticket tells what is known.
-            None => Ok(accepted(&submitted)),
+            Ok(None) => Ok(accepted(&submitted)),
+            // It ran, whatever can be read of it now: whoever were told of a failure would ask for
+            // it once more.
+            Err(refusal) => {
+                let cause = refusal.source.as_ref().map(ToString::to_string);
+                let ticket = submitted.ticket.as_str();
+                tracing::warn!(ticket, cause, "the result can't be read now");
+                Ok(accepted(&submitted))
+            }
         }
     }
 }

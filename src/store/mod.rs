@@ -90,15 +90,21 @@ impl StoreError {
         matches!(self, Self::Record { source, .. } if source.kind() == io::ErrorKind::InvalidData)
     }
 
-    /// Whether this process or the host is out of descriptors or memory for now; nothing is said
-    /// about the record then.
+    /// Whether this process or the host is out of descriptors, locks or memory for now; nothing is
+    /// said about the record then.
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         use rustix::io::Errno;
         let (Self::Folder { source, .. } | Self::Record { source, .. }) = self else {
             return false;
         };
-        [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+        [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::AGAIN,
+            Errno::NOLCK,
+        ]
             .iter()
             .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
     }

@@ -198,12 +198,7 @@ impl From<AuthError> for Failure {
                 Self::new(RefusalKind::InvalidParameter, error.to_string())
             }
             AuthError::Refused(error) => Self::new(RefusalKind::Conflict, error.to_string()),
-            AuthError::Storage(source) => Self::from(Refusal {
-                kind: RefusalKind::Internal,
-                message: "the file of users cannot be read or written".to_owned(),
-                retry_after: None,
-                source: Some(Box::new(source)),
-            }),
+            AuthError::Storage(source) => Self::from(Refusal::internal(source)),
         }
     }
 }
