@@ -26,6 +26,7 @@
 mod bench;
 mod calls;
 mod crash;
+mod processes;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/rig/mod.rs"]
 mod rig;
@@ -42,7 +43,7 @@ use std::time::Instant;
 use run::{Fault, Run};
 
 /// All faults, by family.
-const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS)];
+const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

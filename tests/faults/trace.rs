@@ -43,7 +43,7 @@ impl Trace {
             Deed::Kill(at) => ("kill".to_owned(), at),
             Deed::Fail(at, error) => (error.to_string(), at),
         };
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new("/proc/self/exe")
             .args([tracer::WORD, &orders.pid.to_string(), orders.roles])
             .args([orders.names, &deed, &at.to_string()])
             .stdin(Stdio::null())
