@@ -179,6 +179,7 @@ impl Dispatch {
     /// With a sentence for each reason.
     pub fn ready(&self) -> Result<(), Vec<String>> {
         let mut reasons: Vec<String> = self.refresh.trouble().into_iter().collect();
+        reasons.extend(self.jobs.store().trouble());
         if self.refresh.catalogue().is_none() {
             reasons.push(RefreshError::NoCatalogue.to_string());
         }

@@ -37,7 +37,7 @@ pub const READY: &str = "ready\n";
 const TICK: Duration = Duration::from_millis(100);
 
 /// How often the end is tried to be recorded while the store takes nothing.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Supervises the job that the arguments after [`WORD`] name.
 #[must_use]

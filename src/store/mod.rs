@@ -143,6 +143,22 @@ impl Store {
         })
     }
 
+    /// Why nothing can be recorded now, in words for people; `None` when nothing is known to stand
+    /// in the way.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match rustix::fs::statvfs(&self.root) {
+            Ok(found) if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) => {
+                Some("the store's file system is read-only".to_owned())
+            }
+            Ok(found) if found.f_bavail == 0 && found.f_blocks > 0 => {
+                Some("the store's file system is full".to_owned())
+            }
+            Ok(_) => None,
+            Err(error) => Some(format!("the store can't be looked at: {error}")),
+        }
+    }
+
     /// The store's own directory.
     #[must_use]
     pub fn root(&self) -> &Path {
