@@ -30,6 +30,7 @@ mod processes;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/rig/mod.rs"]
 mod rig;
+mod room;
 mod run;
 mod shortage;
 mod table;
@@ -43,7 +44,7 @@ use std::time::Instant;
 use run::{Fault, Run};
 
 /// All faults, by family.
-const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS)];
+const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS), ("room", room::FAULTS)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -180,12 +180,14 @@ impl Tracer {
         if !self.names.is_empty() && !self.names.iter().any(|wanted| wanted == name) {
             return;
         }
-        // What wakes threads up is no file, and a socket no disk: the kernel never lets them fail so.
+        // What wakes threads up is no file, and a socket or a pipe no disk.
         if matches!(self.deed, Deed::Fail(_)) || !self.names.is_empty() {
             let target = fs::read_link(format!("/proc/{group}/fd/{descriptor}"));
             let inside = target.is_ok_and(|target| {
                 let target = target.to_string_lossy();
-                target.starts_with("anon_inode:") || target.starts_with("socket:")
+                ["anon_inode:", "socket:", "pipe:"]
+                    .iter()
+                    .any(|kind| target.starts_with(kind))
             });
             if inside && matches!(name, "write" | "read") {
                 return;
