@@ -7,6 +7,7 @@
 mod access_log;
 mod auth;
 mod barman;
+mod backlog;
 mod body;
 mod endpoint;
 mod error;

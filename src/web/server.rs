@@ -15,7 +15,7 @@ use rocket::shield::Shield;
 use rocket::{Build, Rocket};
 
 use super::access_log::AccessLog;
-use super::{App, error, routes};
+use super::{App, backlog, error, routes};
 
 /// How long requests in flight may take to finish after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(30);
@@ -57,7 +57,11 @@ pub fn rocket(
     let liftoff = AdHoc::on_liftoff("bound", move |rocket| {
         Box::pin(async move {
             let config = rocket.config();
-            bound(SocketAddr::new(config.address, config.port));
+            let address = SocketAddr::new(config.address, config.port);
+            if let Err(error) = backlog::lengthen(address) {
+                tracing::warn!(%error, "many clients at once may have to wait for a connection");
+            }
+            bound(address);
         })
     });
     rocket::custom(config(server))
