@@ -26,6 +26,8 @@
 mod bench;
 mod calls;
 mod crash;
+mod floods;
+mod malformed;
 mod processes;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/rig/mod.rs"]
@@ -44,7 +46,7 @@ use std::time::Instant;
 use run::{Fault, Run};
 
 /// All faults, by family.
-const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS), ("room", room::FAULTS)];
+const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS), ("room", room::FAULTS), ("floods", floods::FAULTS), ("words", malformed::FAULTS)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
