@@ -28,6 +28,7 @@ mod calls;
 mod crash;
 mod floods;
 mod malformed;
+mod oracle;
 mod processes;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/rig/mod.rs"]
@@ -46,7 +47,7 @@ use std::time::Instant;
 use run::{Fault, Run};
 
 /// All faults, by family.
-const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS), ("room", room::FAULTS), ("floods", floods::FAULTS), ("words", malformed::FAULTS)];
+const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS), ("room", room::FAULTS), ("floods", floods::FAULTS), ("words", malformed::FAULTS), ("words", oracle::FAULTS)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,8 +1,8 @@
 """Hands argument vectors to Barman's own parser and compares what it reads with what was asked.
 
 Run by the Python that has Barman. Standard input: one JSON object a line, {"argv": [...], "asked": {NAME: [TEXT, ...]}}; a flag
-that was asked for has an empty list. Every name that was not asked for must have its default. Prints one line for each difference and then
-the number of vectors, and exits with 1 when there is a difference.
+that was asked for has an empty list. Every name that was not asked for must have its default. Prints one line for each difference, then how
+many vectors Barman refuses for a value that it does not take, then the number of vectors, and exits with 1 when there is a difference.
 """
 
 import argparse
@@ -56,13 +56,29 @@ def expected(parser, command, asked):
     return values
 
 
+def refuses(parser, asked):
+    """Whether Barman takes no such value of a parameter that was asked for."""
+    for name, texts in asked.items():
+        action = action_of(parser, name)
+        try:
+            for text in texts:
+                parser._check_value(action, parser._get_value(action, text))
+        except argparse.ArgumentError:
+            return True
+    return False
+
+
 def main():
-    count = different = 0
+    count = different = refused = 0
     for line in sys.stdin:
         case = json.loads(line)
         argv = case["argv"]
         command = next(word for word in argv if not word.startswith("-") and word != "json")
         parser = parser_of(command)
+        if refuses(parser, case["asked"]):
+            refused += 1
+            count += 1
+            continue
         try:
             read = vars(barman.cli.p.parse_args(argv))
         except SystemExit:
@@ -76,6 +92,7 @@ def main():
                 different += 1
                 print(f"{argv}: {name} is {read.get(name)!r}, asked for {wanted.get(name)!r}")
         count += 1
+    print("refused by barman:", refused)
     print(count)
     return 1 if different else 0
 
