@@ -78,6 +78,11 @@ pub(super) fn of_run(
         Ending::Exited(0) => Outcome::Done,
         Ending::Exited(code) => Outcome::Exited(code),
         Ending::Signalled(signal) => Outcome::Signalled(signal),
+        // Only a detached job can end so.
+        Ending::Unknown { .. } => {
+            let words = "a command that ends with its link has an unknown end";
+            return Err(Refusal::internal(std::io::Error::other(words)));
+        }
     };
     let outputs = Outputs {
         stdout: finished.stdout,
@@ -91,6 +96,7 @@ pub(super) fn of_run(
     match finished.ending {
         Ending::Exited(code) => body.insert("exit_code".into(), code.into()),
         Ending::Signalled(signal) => body.insert("signal".into(), signal.into()),
+        Ending::Unknown { .. } => None,
     };
     answer.text().map_err(Refusal::internal)
 }

@@ -12,6 +12,7 @@ use crate::jobs::submit::SubmitError;
 use crate::parameters::Repeated;
 use crate::refresh::{AskError, REBUILD_PAUSE, RefreshError};
 use crate::runner::StartError;
+use crate::runner::ssh::LinkError;
 use crate::store::StoreError;
 use crate::store::open_jobs::Refused;
 
@@ -151,6 +152,8 @@ fn words_of_start(error: &StartError) -> (RefusalKind, String) {
         StartError::Spawn(source) if lack(source).is_some() => words_of_cause(source),
         StartError::Spawn(source) => unreachable_barman(source),
         StartError::Execute { reason, .. } => unreachable_barman(reason),
+        StartError::Link(LinkError::Io(source)) => words_of_cause(source),
+        StartError::Link(error) => (RefusalKind::BarmanUnreachable, error.to_string()),
     }
 }
 

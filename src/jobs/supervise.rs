@@ -225,6 +225,7 @@ fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
     let (exit_code, signal) = match ending {
         Ok(Ending::Exited(code)) => (Some(code), None),
         Ok(Ending::Signalled(signal)) => (None, Some(signal)),
+        Ok(Ending::Unknown { .. }) => (None, None),
         Err(error) => {
             return JobResult {
                 detail: Some(error.to_string()),

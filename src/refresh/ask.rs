@@ -137,6 +137,7 @@ pub(super) fn ask(
     let ending = match ending {
         Ending::Exited(code) => format!("exit code {code}"),
         Ending::Signalled(signal) => format!("signal {signal}"),
+        Ending::Unknown { .. } => "an unknown end".to_owned(),
     };
     let words = crate::redact::text(&words).into_owned();
     Err(AskError::Failed {

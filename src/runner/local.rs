@@ -160,7 +160,7 @@ fn why_not(heard: &str) -> String {
 
 /// Makes a capture file with room reserved: a Barman that can't print fails, so it must not begin
 /// when there is none. A file system that can't reserve is taken as it is.
-fn capture_file(path: &Path) -> io::Result<File> {
+pub(super) fn capture_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .append(true)
         .create_new(true)

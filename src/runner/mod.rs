@@ -9,6 +9,7 @@ pub mod environment;
 pub mod launch;
 pub mod local;
 pub mod process;
+pub mod ssh;
 
 use std::ffi::OsString;
 use std::io;
@@ -39,6 +40,11 @@ pub enum Ending {
     Exited(i32),
     /// This signal ended it.
     Signalled(i32),
+    /// Nobody knows how: who waited for it on the Barman host is gone, and so is the process.
+    Unknown {
+        /// Whether that host was started anew in between.
+        restarted: bool,
+    },
 }
 
 /// Why a process was stopped before it ended by itself.
@@ -73,4 +79,7 @@ pub enum StartError {
         /// What the system said.
         reason: String,
     },
+    /// The Barman host can't be reached.
+    #[error(transparent)]
+    Link(#[from] ssh::LinkError),
 }

@@ -31,7 +31,7 @@ const ROWS: [&[&str]; 11] = [
 /// Crates that only these files or folders of `src` may name.
 const OWNERS: [(&str, &[&str]); 5] = [
     ("rocket", &["web", "main.rs"]),
-    ("openssh", &["runner/ssh.rs"]),
+    ("openssh", &["runner/ssh"]),
     ("jsonwebtoken", &["auth/token.rs"]),
     ("argon2", &["auth/password.rs"]),
     ("ini", &["settings"]),
