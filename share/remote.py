@@ -181,7 +181,7 @@ def become(plan, stdout, stderr, record):
     """Turns this process into the program, in a session of its own."""
     os.setsid()
     # What is ignored stays so in every program that is started; Python itself ignores some.
-    for number in range(1, 32):
+    for number in range(1, 65):
         try:
             signal.signal(number, signal.SIG_DFL)
         except (EnvironmentError, ValueError, RuntimeError):

@@ -1,12 +1,12 @@
 //! One session with the program text of ours at its other end.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openssh::{Child, Error, Session, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 
 use super::frame::{self, Frame};
@@ -28,6 +28,9 @@ const BEAT: Duration = Duration::from_secs(5);
 
 /// What start-up files may print before the answer begins.
 const NOISE: usize = 1 << 20;
+
+/// How long the exit status and the last words of a session that has ended may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Bytes kept of what the other side prints on standard error.
 const STDERR: usize = 4096;
@@ -54,7 +57,8 @@ pub(super) struct Channel {
     child: Option<Child<Arc<Session>>>,
     stdout: openssh::ChildStdout,
     buffer: Vec<u8>,
-    said: Arc<Mutex<Vec<u8>>>,
+    /// The end of standard error so far; its sender goes when that is closed.
+    said: watch::Receiver<Vec<u8>>,
     orders: mpsc::UnboundedSender<Vec<u8>>,
     heard: Instant,
 }
@@ -76,12 +80,11 @@ impl Channel {
         let mut full = Vec::new();
         let (place, child) = loop {
             let (sockets, remote) = (&link.sockets, &link.remote);
-            let place = Place::take(sockets, remote, wanted.is_long(), &full, until).await?;
+            let place = Place::take(sockets, remote, wanted.is_long(), &mut full, until).await?;
             match start(&place, link).await {
                 Ok(child) => break (place, child),
                 // The host lets fewer sessions on one connection than we do.
-                Err(Refusal::Full) if Instant::now() < until => full.push(place.master()),
-                Err(Refusal::Full) => return Err(LinkError::Busy { sessions: 0 }.into()),
+                Err(Refusal::Full) => full.push(place.master()),
                 Err(Refusal::Link(error)) => return Err(error.into()),
             }
         };
@@ -120,15 +123,14 @@ impl Channel {
                 };
             }
         });
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&said);
+        let (hears, said) = watch::channel(Vec::new());
         tokio::spawn(async move {
             let mut chunk = vec![0; STDERR];
             while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                let surplus = kept.len().saturating_sub(STDERR);
-                kept.drain(..surplus);
+                hears.send_modify(|said: &mut Vec<u8>| {
+                    said.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                    said.drain(..said.len().saturating_sub(STDERR));
+                });
             }
         });
         Ok(Self {
@@ -180,7 +182,7 @@ impl Channel {
                 return Ok(frame);
             }
             if self.read(self.heard + SILENCE).await? == 0 {
-                return Err(self.broken());
+                return Err(self.broken().await);
             }
         }
     }
@@ -202,16 +204,16 @@ impl Channel {
         }
     }
 
-    fn said(&self) -> Vec<u8> {
-        self.said
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// The end of what was printed on standard error, which comes through a pipe of its own.
+    async fn said(&mut self) -> Vec<u8> {
+        let whole = async { while self.said.changed().await.is_ok() {} };
+        drop(timeout(LAST_WORDS, whole).await);
+        self.said.borrow().clone()
     }
 
     /// Why the answers ended: our program there failed, or the link did.
-    fn broken(&self) -> LinkError {
-        let said = self.said();
+    async fn broken(&mut self) -> LinkError {
+        let said = self.said().await;
         if find(&said, b"Traceback (most recent call last)").is_some() {
             LinkError::protocol(error::tail(&said))
         } else {
@@ -221,9 +223,8 @@ impl Channel {
 
     /// Why there was none.
     async fn no_answer(&mut self) -> LinkError {
-        // Standard error comes through another pipe; the exit status comes last.
         let status = match self.child.take() {
-            Some(child) => timeout(Duration::from_secs(2), child.wait()).await,
+            Some(child) => timeout(LAST_WORDS, child.wait()).await,
             None => return LinkError::Lost,
         };
         let ran = match status {
@@ -238,11 +239,10 @@ impl Channel {
         if find(&self.buffer, NO_PYTHON).is_some() {
             return LinkError::NoPython;
         }
-        tokio::task::yield_now().await;
-        if let broken @ LinkError::Protocol { .. } = self.broken() {
+        if let broken @ LinkError::Protocol { .. } = self.broken().await {
             return broken;
         }
-        let mut words = error::tail(&self.said());
+        let mut words = error::tail(&self.said().await);
         if words.is_empty() {
             words = error::tail(&self.buffer);
         }
@@ -326,10 +326,13 @@ async fn shell_name(place: &Place) -> Option<String> {
         let stdout = child.stdout().take()?;
         stdout.take(4096).read_to_end(&mut said).await.ok()?;
         let name = error::tail(&said);
-        let is_name = name.len() <= 64 && name.chars().all(|c| c.is_ascii_graphic());
+        let is_name = name.len() <= 64
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "/-_.+".contains(c));
         (is_name && !name.is_empty()).then_some(name)
     };
-    timeout(Duration::from_secs(2), asked).await.ok().flatten()
+    timeout(LAST_WORDS, asked).await.ok().flatten()
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -128,9 +128,18 @@ impl LinkError {
 
     /// Whether a second try may go better by itself.
     pub(super) fn passes(&self) -> bool {
+        !self.is_refusal() && !matches!(self, Self::Io(_))
+    }
+
+    /// Whether the host was reached and lets us do nothing.
+    pub(super) fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::NoRoute { .. } | Self::Busy { .. } | Self::Lost | Self::Protocol { .. }
+            Self::HostKeyMismatch
+                | Self::HostKeyUnknown
+                | Self::NotPermitted
+                | Self::Shell { .. }
+                | Self::NoPython
         )
     }
 }

@@ -154,7 +154,7 @@ impl Job {
                     if self.known != Known::Unasked {
                         self.shared.verdict(Ok(true));
                     }
-                    if !self.rest(error.passes()).await {
+                    if !self.rest(error.is_refusal()).await {
                         return;
                     }
                 }
@@ -178,9 +178,13 @@ impl Job {
     }
 
     /// A pause before the next try; false when nobody wants it any more.
-    async fn rest(&mut self, passes: bool) -> bool {
+    async fn rest(&mut self, refused: bool) -> bool {
         let pause = self.pause;
-        let longest = if passes { LONGEST_PAUSE } else { REFUSED_PAUSE };
+        let longest = if refused {
+            REFUSED_PAUSE
+        } else {
+            LONGEST_PAUSE
+        };
         self.pause = (pause * 2).min(longest);
         match timeout(pause, self.orders.recv()).await {
             Ok(None) => return false,
@@ -259,6 +263,9 @@ impl Job {
                 }
                 () = sleep(STARTED.saturating_sub(opened.elapsed())), if waits => {
                     waits = false;
+                    if self.known == Known::Adopted {
+                        self.known = Known::There;
+                    }
                     self.shared.verdict(Ok(true));
                     continue;
                 }

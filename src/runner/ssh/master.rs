@@ -72,13 +72,13 @@ fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
 }
 
 impl Place {
-    /// Takes a place, the first that is free; `full` tells the connections on which the host lets
-    /// fewer sessions than we do.
+    /// Takes a place, the first that is free; `full` names the connections on which the host has
+    /// just refused one; they come last.
     pub(super) async fn take(
         sockets: &Path,
         remote: &Remote,
         is_long: bool,
-        full: &[usize],
+        full: &mut Vec<usize>,
         until: Instant,
     ) -> Result<Self, LinkError> {
         let masters = if is_long { FOR_JOBS } else { MASTERS };
@@ -96,6 +96,8 @@ impl Place {
                     }
                 }
             }
+            // What was full may have room by now.
+            full.clear();
             if Instant::now() >= until {
                 return Err(LinkError::Busy {
                     sessions: masters * SESSIONS,
@@ -124,10 +126,16 @@ impl Place {
     pub(super) async fn connect(&self, remote: &Remote) -> Result<(), LinkError> {
         let path = self.file(".launch");
         let seen = fs::read(&path).unwrap_or_default();
+        let until = Instant::now() + connect_timeout(remote) + SLACK * 2;
         let lock = loop {
             match try_lock(&path)? {
                 Some(lock) => break lock,
-                None => sleep(TICK).await,
+                None if Instant::now() < until => sleep(TICK).await,
+                None => {
+                    return Err(LinkError::NoRoute {
+                        words: "another process connects and does not come to an end".to_owned(),
+                    });
+                }
             }
         };
         if let Ok(Ok(())) = timeout(ALIVE, self.session().check()).await {
@@ -276,7 +284,7 @@ fn end_when_unused(folder: &Path, master: usize) -> io::Result<Vec<Lock>> {
     let socket = folder.join(format!("m{master}"));
     if fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket()) {
         // A connection that is dead already has nothing to end.
-        std::process::Command::new("ssh")
+        let mut child = std::process::Command::new("ssh")
             .env_clear()
             .envs(environment::clean())
             .stdin(Stdio::null())
@@ -285,7 +293,15 @@ fn end_when_unused(folder: &Path, master: usize) -> io::Result<Vec<Lock>> {
             .args(["-F", "none", "-O", "exit", "-S"])
             .arg(&socket)
             .arg("none")
-            .status()?;
+            .spawn()?;
+        let until = Instant::now() + ALIVE;
+        while child.try_wait()?.is_none() {
+            if Instant::now() >= until {
+                // One that is stopped; it ends by itself when it goes on.
+                child.kill()?;
+            }
+            std::thread::sleep(TICK / 4);
+        }
         remove(&socket)?;
     }
     Ok(held)

@@ -96,7 +96,12 @@ impl Link {
             let mut channel = channel.map_err(|not_opened| not_opened.error)?;
             channel.frame().await
         };
-        match run::runtime()?.block_on(answer)? {
+        // A thread of its own, since a runtime can't be entered from within another one.
+        let asked = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| run::runtime()?.block_on(answer));
+            thread.join()
+        });
+        match asked.unwrap_or(Err(LinkError::Lost))? {
             Frame::Refused { errno, words } => Err(LinkError::Io(refused(errno, words))),
             frame => Ok(frame),
         }
