@@ -24,4 +24,5 @@ mod real_barman;
 mod rig;
 mod running;
 mod service;
+mod ssh_runner;
 mod transcript;

@@ -35,6 +35,9 @@ install_packages() {
     command -v rsync >/dev/null || missing+=(rsync)
     # Barman asks `file` about compressed WAL.
     command -v file >/dev/null || missing+=(file)
+    # Login shells that an account on a Barman host may have.
+    command -v fish >/dev/null || missing+=(fish)
+    command -v tcsh >/dev/null || missing+=(tcsh)
     if ((${#missing[@]})); then
         apt_install "${missing[@]}"
     fi

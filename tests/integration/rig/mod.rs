@@ -5,9 +5,11 @@ mod http;
 mod lab;
 mod operator;
 mod site;
+mod sshd;
 mod standin;
 
 pub use http::{Answer, raw};
 pub use lab::Lab;
 pub use site::{Barman, Server, Site, User};
+pub use sshd::{Process, Sshd, processes};
 pub use standin::{StandIn, argv};
