@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::Settings;
 use super::problem::{Problem, Problems};
+use super::{Remote, Settings};
 
 /// Checks what the service needs at start: not root, and all of [`check_files`].
 #[must_use]
@@ -39,8 +39,9 @@ pub fn check_files(settings: &Settings) -> Problems {
     check.own_file();
     check.users();
     check.store();
-    if !settings.barman.remote {
-        check.command();
+    match &settings.barman.remote_host {
+        None => check.command(),
+        Some(remote) => check.key(remote),
     }
     check.problems
 }
@@ -54,6 +55,8 @@ struct Check<'a> {
 const OTHERS_WRITE: u32 = 0o002;
 /// Everybody may read it.
 const OTHERS_READ: u32 = 0o004;
+/// Its group or everybody may use it in some way.
+const MORE_USE: u32 = 0o077;
 /// Its group or everybody may write it.
 const MORE_WRITE: u32 = 0o022;
 
@@ -163,6 +166,37 @@ impl Check<'_> {
                     );
                 }
             }
+        }
+    }
+
+    /// The private key that leads to the Barman host. ssh passes over one that it can't use, and
+    /// says no more than that it was not let in.
+    fn key(&mut self, remote: &Remote) {
+        let (section, key) = ("barman", "remote_ssh");
+        let Some(identity) = &remote.identity else {
+            return;
+        };
+        let shown = identity.display();
+        let me = rustix::process::geteuid().as_raw();
+        match fs::metadata(identity) {
+            Err(error) => {
+                let wrong = format!("the key can't be found: {error}");
+                let write =
+                    format!("write the path of a private key, or run: ssh-keygen -f {shown}");
+                self.add(identity, section, key, &wrong, &write);
+            }
+            // ssh looks at the mode of a key of its own account only.
+            Ok(found) if found.mode() & MORE_USE != 0 && found.uid() == me => {
+                let write = format!("run: chmod 600 {shown}");
+                let wrong = "other accounts may use the key, so ssh does not";
+                self.add(identity, section, key, wrong, &write);
+            }
+            Ok(_) if access(identity, Access::READ_OK).is_err() => {
+                let wrong = "this account may not read the key";
+                let write = "make it the account's own, or write the path of another key";
+                self.add(identity, section, key, wrong, write);
+            }
+            Ok(_) => {}
         }
     }
 
@@ -341,14 +375,27 @@ mod tests {
 
     #[test]
     fn the_program_of_a_remote_host_is_not_looked_for_here() {
-        let mut settings = place().settings;
-        settings.barman.remote = true;
-        settings.barman.command = "/opt/nowhere/barman".into();
-        assert!(
-            !check_files(&settings)
-                .to_string()
-                .contains("barman can't be found")
-        );
+        let mut place = place();
+        let barman = &mut place.settings.barman;
+        barman.remote = true;
+        barman.remote_host = Remote::parse("ssh barman@backup").ok();
+        barman.command = "/opt/nowhere/barman".into();
+        place.tells("");
+    }
+
+    #[test]
+    fn the_key_to_a_remote_host_has_to_be_there_and_private() {
+        let mut place = place();
+        let key = place.dir.path().join("key");
+        let way = format!("ssh -i {} barman@backup", key.display());
+        place.settings.barman.remote = true;
+        place.settings.barman.remote_host = Remote::parse(&way).ok();
+        place.tells("the key can't be found");
+        fs::write(&key, "").unwrap();
+        place.mode("key", 0o640);
+        place.tells("other accounts may use the key");
+        place.mode("key", 0o600);
+        place.tells("");
     }
 
     #[test]
