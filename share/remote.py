@@ -6,7 +6,7 @@
 #
 #   orders   p ping    i stop (milliseconds from SIGINT to SIGKILL)    a received and safe (two offsets)
 #   frames   s started (its age in seconds, or nothing)    o e output (16 hex digits of offset, bytes)    b beat (1 = orphaned)
-#            x ended (how, two lengths)    f refused (errno, words)    n never started    m no such job    l facts    d done
+#            x ended (how, two lengths)    f refused (errno, words)    n never started    m no such job    l facts    r where it leads    d done
 
 import errno
 import fcntl
@@ -340,6 +340,18 @@ def look(link, fields):
     link.put(b"l", found)
 
 
+def resolve(link, fields):
+    """Where a path leads: the longest part of it that exists, its symbolic links resolved, and the rest."""
+    part, rest = fields[0], []
+    while not os.path.lexists(part) and part != b"/":
+        part, name = os.path.split(part)
+        rest.insert(0, name)
+    facts = os.stat(part)  # fails at a link that leads nowhere, or in circles
+    if rest and not stat.S_ISDIR(facts.st_mode):
+        raise OSError(errno.ENOTDIR, "not a directory", part)
+    link.put(b"r", os.path.join(os.path.realpath(part), *rest))
+
+
 def exactly(count, data=b""):
     while len(data) < count:
         chunk = os.read(0, min(count - len(data), CHUNK))
@@ -372,4 +384,4 @@ def main():
     link.finish()
 
 
-VERBS = {b"look": look, b"run": run}
+VERBS = {b"look": look, b"resolve": resolve, b"run": run}

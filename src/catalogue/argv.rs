@@ -11,10 +11,12 @@
 mod changes;
 mod collect;
 mod places;
+mod resolve;
 #[cfg(test)]
 mod tests;
 
 pub use places::{Places, Target};
+pub use resolve::{Resolve, ResolveError};
 
 use self::collect::{Given, collect};
 use self::places::Destination;
@@ -125,6 +127,14 @@ pub enum ArgvError {
         name: String,
         /// Why, and what to write.
         reason: String,
+    },
+    /// The Barman host can't be asked where a path leads.
+    #[error("{words}")]
+    HostAway {
+        /// Why, for the caller.
+        words: String,
+        /// Why, in a word.
+        reason: &'static str,
     },
 }
 

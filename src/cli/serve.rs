@@ -1,22 +1,24 @@
 //! `barmanapi serve`: checks everything, wires the parts, and answers requests until it is stopped.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::blocking;
-use crate::catalogue::argv::{Places, Target};
+use crate::catalogue::argv::{Places, Resolve, ResolveError, Target};
 use crate::catalogue::traits::Traits;
 use crate::dispatch::{Dispatch, Rules};
-use crate::jobs::{Jobs, Limits, reconcile};
+use crate::jobs::{Jobs, Limits, far, reconcile};
 use crate::redact;
 use crate::refresh::{Barman, Refresh};
+use crate::runner::Host;
+use crate::runner::ssh::{Link, LinkError};
 use crate::settings::{self, Settings};
 use crate::store::Store;
 use crate::telemetry;
@@ -31,6 +33,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a Barman that could not be asked is left alone.
 const LOOK_AGAIN_IN_TROUBLE: Duration = Duration::from_secs(10);
 
+/// How often a Barman on another host is looked at; that keeps the connection to it open, too.
+const LOOK_AGAIN_THERE: Duration = Duration::from_secs(10);
+
 /// Serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP builds the catalogue anew.
 ///
 /// # Errors
@@ -40,11 +45,6 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     let problems = settings::check_environment(&settings);
     if !problems.is_empty() {
         return Err(problems.into());
-    }
-    if settings.barman.remote {
-        bail!(
-            "[barman] remote = true: this version runs Barman on its own host only; set remote = false"
-        );
     }
     let store = Store::open(&settings.application.store_directory)?;
     telemetry::to_file(&log_options(&settings, &store))?;
@@ -88,7 +88,10 @@ impl Parts {
             Err(error) => return Err(error).context(COMMANDS_FILE),
         };
         let garbage = store.garbage()?;
+        let host = host(settings, store)?;
+        let rules = rules(settings, &host);
         let barman = Barman {
+            host,
             program: settings.barman.command.clone(),
             config_file: settings.barman.config_file.clone(),
         };
@@ -105,12 +108,39 @@ impl Parts {
             refresh: Arc::new(Refresh::new(barman, store.clone(), garbage)),
             traits,
             audit: Arc::new(Audit::open(&store.logs(), settings.audit.keep_months)?),
-            rules: rules(settings),
+            rules,
         })
     }
 }
 
-fn rules(settings: &Settings) -> Rules {
+/// Where Barman runs.
+fn host(settings: &Settings, store: &Store) -> anyhow::Result<Host> {
+    Ok(match &settings.barman.remote_host {
+        None => Host::Here,
+        Some(remote) => Host::There(Link {
+            remote: remote.clone(),
+            sockets: Link::socket_folder(store.root())?,
+        }),
+    })
+}
+
+/// Asks the Barman host where its paths lead.
+#[derive(Debug)]
+struct There(Link);
+
+impl Resolve for There {
+    fn resolve(&self, path: &Path) -> Result<PathBuf, ResolveError> {
+        self.0.resolve(path).map_err(|error| match error {
+            LinkError::Io(source) => ResolveError::Path(source),
+            error => ResolveError::Host {
+                words: error.to_string(),
+                reason: error.word(),
+            },
+        })
+    }
+}
+
+fn rules(settings: &Settings, host: &Host) -> Rules {
     let barman = &settings.barman;
     let target = |target: &settings::Target| Target {
         name: target.name.clone(),
@@ -130,7 +160,10 @@ fn rules(settings: &Settings) -> Rules {
             exchange_directory: barman.exchange_directory.clone(),
             allow_commands: barman.allow_commands.clone(),
             unlock: settings.config.unlock.clone(),
-            remote: barman.remote,
+            elsewhere: match host {
+                Host::Here => None,
+                Host::There(link) => Some(Arc::new(There(link.clone()))),
+            },
         },
         async_commands: barman.async_command.clone(),
         time_limits,
@@ -148,6 +181,10 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
         rules,
     } = parts;
     tokio::spawn(look_after_jobs(jobs.clone()));
+    let host = refresh.barman().host.clone();
+    if host != Host::Here {
+        tokio::spawn(clean_up_there(jobs.clone()));
+    }
     tokio::spawn(watch_barman(Arc::clone(&refresh)));
     tokio::spawn(rebuild_on_hangup(
         Arc::clone(&refresh),
@@ -198,6 +235,9 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
         ended = web::serve(rocket, app, stop) => ended?,
         _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
     }
+    if let Host::There(link) = host {
+        blocking::run(move || link.end_unused()).await?;
+    }
     Ok(())
 }
 
@@ -214,15 +254,39 @@ async fn look_after_jobs(jobs: Jobs) {
     }
 }
 
+/// Removes what ended jobs have left on the Barman host and their supervisors could not remove.
+async fn clean_up_there(jobs: Jobs) {
+    let mut told = None;
+    loop {
+        let store = jobs.store().clone();
+        match blocking::run(move || far::clean_up_all(&store)).await {
+            Ok(Ok(())) => told = None,
+            Ok(Err(error)) => {
+                let words = error.to_string();
+                if told.as_ref() != Some(&words) {
+                    tracing::warn!(error = %words, "ended jobs leave files on the barman host");
+                    told = Some(words);
+                }
+            }
+            Err(error) => tracing::error!(%error, "the barman host can't be cleaned up"),
+        }
+        tokio::time::sleep(LOOK_AGAIN_THERE).await;
+    }
+}
+
 /// Builds the catalogue at first and whenever Barman was replaced.
 async fn watch_barman(refresh: Arc<Refresh>) {
+    let (well, in_trouble) = match refresh.barman().host {
+        Host::Here => (LOOK_AGAIN, LOOK_AGAIN_IN_TROUBLE),
+        Host::There(_) => (LOOK_AGAIN_THERE, LOOK_AGAIN),
+    };
     let mut told = None;
     loop {
         let looking = Arc::clone(&refresh);
         let pause = match blocking::run(move || looking.rebuild_if_changed()).await {
             Ok(Ok(())) => {
                 told = None;
-                LOOK_AGAIN
+                well
             }
             Ok(Err(error)) => {
                 let words = error.to_string();
@@ -230,11 +294,11 @@ async fn watch_barman(refresh: Arc<Refresh>) {
                     tracing::error!(error = %words, "barman's commands can't be learnt");
                     told = Some(words);
                 }
-                LOOK_AGAIN_IN_TROUBLE
+                in_trouble
             }
             Err(error) => {
                 tracing::error!(%error, "barman can't be watched");
-                LOOK_AGAIN_IN_TROUBLE
+                in_trouble
             }
         };
         tokio::time::sleep(pause).await;

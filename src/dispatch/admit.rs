@@ -96,7 +96,7 @@ impl Dispatch {
         let Scope::Servers(wanted) = scope else {
             return Ok(());
         };
-        let servers = self.refresh.servers().await?;
+        let servers = self.refresh.servers(wanted).await?;
         match wanted.iter().find(|server| !servers.contains(server)) {
             None => Ok(()),
             Some(unknown) => {

@@ -78,11 +78,7 @@ pub(super) fn of_run(
         Ending::Exited(0) => Outcome::Done,
         Ending::Exited(code) => Outcome::Exited(code),
         Ending::Signalled(signal) => Outcome::Signalled(signal),
-        // Only a detached job can end so.
-        Ending::Unknown { .. } => {
-            let words = "a command that ends with its link has an unknown end";
-            return Err(Refusal::internal(std::io::Error::other(words)));
-        }
+        Ending::Unknown { .. } => Outcome::Lost,
     };
     let outputs = Outputs {
         stdout: finished.stdout,
@@ -108,7 +104,7 @@ pub(super) fn of_run(
 pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Vec<u8>, Refusal> {
     let outcome = Outcome::from(&view.state);
     let mut answer = match &view.state {
-        State::Queued | State::Running => not_finished_answer(outcome),
+        State::Queued | State::Running { .. } => not_finished_answer(outcome),
         State::LostRunning => {
             let outputs = read_outputs(folder, Kept::default(), Kept::default())?;
             let words = "the supervisor died; barman still runs and its end will not be known";
@@ -128,8 +124,8 @@ pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Vec<u8>, Refu
     body.insert("started_at".into(), json!(folder.started_at()));
     body.insert("ended_at".into(), Value::Null);
     match &view.state {
-        State::Running => {
-            body.insert("reachable".into(), true.into());
+        State::Running { reachable } => {
+            body.insert("reachable".into(), (*reachable).into());
         }
         State::LostRunning => {
             body.insert("barman_still_runs".into(), true.into());

@@ -272,7 +272,7 @@ fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
         Ok(Some(state)) => {
             let ended = match &state {
                 State::Ended(result) => Some(Ended::from(result)),
-                State::Queued | State::Running | State::LostRunning => None,
+                State::Queued | State::Running { .. } | State::LostRunning => None,
             };
             let outcome = Outcome::from(&state);
             let started_at = folder.started_at();

@@ -141,7 +141,7 @@ impl From<&State> for Outcome {
     fn from(state: &State) -> Self {
         match state {
             State::Queued => Self::Queued,
-            State::Running => Self::Running,
+            State::Running { .. } => Self::Running,
             State::LostRunning => Self::Lost,
             State::Ended(result) => (&Ended::from(result)).into(),
         }

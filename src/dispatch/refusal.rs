@@ -36,6 +36,8 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// What was wrong and what to do, for the caller.
     pub message: String,
+    /// A stable word for the cause, where one kind has several that programs tell apart.
+    pub reason: Option<&'static str>,
     /// Seconds to wait before the next try.
     pub retry_after: Option<u32>,
     /// The cause, for the log only.
@@ -48,6 +50,7 @@ impl Refusal {
         Self {
             kind,
             message: message.into(),
+            reason: None,
             retry_after: None,
             source: None,
         }
@@ -95,6 +98,12 @@ impl Refusal {
 
 impl From<ArgvError> for Refusal {
     fn from(error: ArgvError) -> Self {
+        if let ArgvError::HostAway { words, reason } = error {
+            return Self {
+                reason: Some(reason),
+                ..Self::new(RefusalKind::BarmanUnreachable, words)
+            };
+        }
         let forbidden = error.is_forbidden();
         let kind = if forbidden {
             RefusalKind::Forbidden
@@ -149,10 +158,16 @@ fn words_of_cause(error: &(dyn Error + 'static)) -> (RefusalKind, String) {
 fn words_of_start(error: &StartError) -> (RefusalKind, String) {
     match error {
         StartError::Capture(source) => words_of_cause(source),
-        StartError::Spawn(source) if lack(source).is_some() => words_of_cause(source),
-        StartError::Spawn(source) => unreachable_barman(source),
+        StartError::Spawn(source)
+        | StartError::Record(source)
+        | StartError::Link(LinkError::Io(source)) => {
+            if lack(source).is_some() {
+                words_of_cause(source)
+            } else {
+                unreachable_barman(source)
+            }
+        }
         StartError::Execute { reason, .. } => unreachable_barman(reason),
-        StartError::Link(LinkError::Io(source)) => words_of_cause(source),
         StartError::Link(error) => (RefusalKind::BarmanUnreachable, error.to_string()),
     }
 }
@@ -171,7 +186,19 @@ impl From<StoreError> for Refusal {
 impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         let (kind, words) = words_of_start(&error);
-        Self::caused(kind, words, error)
+        Self {
+            reason: reason_of_start(&error),
+            ..Self::caused(kind, words, error)
+        }
+    }
+}
+
+/// Why there is no way to the Barman host, in a word.
+fn reason_of_start(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::Link(LinkError::Io(_)) => None,
+        StartError::Link(error) => Some(error.word()),
+        _ => None,
     }
 }
 
@@ -233,6 +260,13 @@ impl From<RefreshError> for Refusal {
                 (RefusalKind::BarmanUnreachable, cause.to_string())
             }
         };
-        Self::caused(kind, words, error)
+        let reason = match cause {
+            RefreshError::Ask(AskError::Start(cause)) => reason_of_start(cause),
+            _ => None,
+        };
+        Self {
+            reason,
+            ..Self::caused(kind, words, error)
+        }
     }
 }

@@ -100,6 +100,7 @@ impl Dispatch {
         entry: &mut Entry,
     ) -> Result<Reply, Refusal> {
         let run = DirectRun {
+            host: self.refresh.barman().host.clone(),
             program: self.refresh.barman().program.clone(),
             arguments: self.arguments(admitted),
             raw: admitted.traits.raw_stdout,
@@ -158,6 +159,7 @@ impl Dispatch {
             ticket: Jobs::new_ticket().map_err(Refusal::internal)?,
             names: admitted.names.clone(),
             scope: admitted.invocation.scope.clone(),
+            host: self.refresh.barman().host.clone(),
             program: self.refresh.barman().program.clone(),
             arguments: self.arguments(admitted),
             data: admitted.data.clone(),

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use super::{Jobs, Limits};
 use crate::output::Kept;
 use crate::runner::capture::Follower;
-use crate::runner::local::Run;
-use crate::runner::{Ending, Plan, StartError, Stop, environment};
+use crate::runner::ssh::LinkError;
+use crate::runner::{Ending, Host, Plan, Run, StartError, Stop};
 use crate::store::StoreError;
 use crate::store::garbage::TemporaryFolder;
 
@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct DirectRun {
+    /// Where Barman runs.
+    pub host: Host,
     /// Barman's program.
     pub program: PathBuf,
     /// Every argument after the program's name.
@@ -111,14 +113,14 @@ fn run_in(
     let plan = Plan {
         program: run.program,
         arguments: run.arguments,
-        environment: environment::clean(),
+        environment: run.host.environment(),
         stdout: folder.path().join("stdout"),
         stderr: folder.path().join("stderr"),
         record: None,
     };
     // A request that is gone needs no answer.
     let answer = |outcome| drop(sender.send(outcome));
-    let mut process = match Run::start(&plan) {
+    let mut process = match Run::start(&run.host, &plan) {
         Ok(process) => process,
         Err(error) => return answer(Err(error.into())),
     };
@@ -139,8 +141,16 @@ fn run_in(
                 return stop(&mut process, Some(outputs));
             }
             Ok(None) => outputs.advance(),
-            Err(error) => return answer(Err(error.into())),
+            Err(error) => return answer(Err(cut(error))),
         }
+    }
+}
+
+/// Why a run can't be followed any more: the way to its host is gone, or something of this host.
+fn cut(error: io::Error) -> DirectError {
+    match error.downcast::<LinkError>() {
+        Ok(lost) => StartError::Link(lost).into(),
+        Err(error) => error.into(),
     }
 }
 

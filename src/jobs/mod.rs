@@ -6,6 +6,7 @@
 
 pub mod direct;
 mod end;
+pub mod far;
 pub mod reconcile;
 pub mod submit;
 pub mod supervise;

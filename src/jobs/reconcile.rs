@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 
-use super::end;
+use super::{end, submit};
 use crate::clock;
 use crate::output::Kept;
 use crate::runner::capture::Follower;
@@ -35,11 +35,21 @@ pub fn look_at(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
     let Some(job) = folder.job()? else {
         return store.remove_unrecorded(folder);
     };
-    let Some(_lock) = folder.lock()? else {
+    let Some(lock) = folder.lock()? else {
         return Ok(());
     };
     if folder.result()?.is_some() {
         return end::complete(store, folder, &job);
+    }
+    if store.abroad(folder.ticket())?.is_some() {
+        // On the Barman host it goes on, and its end is kept there for whoever asks.
+        return match submit::start_supervisor(store, folder.ticket(), &lock) {
+            Ok(_supervisor) => Ok(()),
+            Err(source) => Err(StoreError::Record {
+                path: folder.path().to_owned(),
+                source,
+            }),
+        };
     }
     let identity: Option<Identity> = read_json(&folder.process())?;
     // What can't be told now is looked at again; an end that is recorded stays for ever.

@@ -1,5 +1,6 @@
 //! From a command to a ticket: record, supervisor, ticket, in this order.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,10 +10,11 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::{Jobs, end, supervise};
+use super::{Jobs, end, far, supervise};
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
-use crate::runner::{environment, local};
+use crate::runner::{Host, environment, local};
+use crate::store::Store;
 use crate::store::open_jobs::{AcceptedJob, Refused};
 use crate::store::record::{DataForm, EndState, Job, JobResult, Reason};
 use crate::{blocking, clock};
@@ -26,6 +28,8 @@ pub struct NewJob {
     pub names: Vec<CommandName>,
     /// The servers it concerns.
     pub scope: Scope,
+    /// Where Barman runs.
+    pub host: Host,
     /// Barman's program.
     pub program: PathBuf,
     /// Every argument after the program's name.
@@ -114,7 +118,7 @@ impl Jobs {
         let job = self.job(new).map_err(SubmitError::Internal)?;
         let limit = usize::try_from(self.limits.max_jobs.saturating_add(self.limits.queue));
         let accepted = self.store.accept(&job, limit.unwrap_or(usize::MAX))?;
-        match self.start_supervisor(&accepted) {
+        match start_supervisor(&self.store, &job.ticket, &accepted.lock) {
             Ok(child) => Ok((job.ticket, child)),
             Err(source) => {
                 self.record_no_supervisor(&accepted, &job, &source);
@@ -146,34 +150,8 @@ impl Jobs {
             exclusive: new.exclusive,
             requires_full: new.requires_full,
             users: self.limits.users.clone(),
+            remote: far::record(&new.host),
         })
-    }
-
-    /// Starts the supervisor with the locked folder as its standard input, and waits for its word.
-    fn start_supervisor(&self, accepted: &AcceptedJob) -> io::Result<Child> {
-        let (mut word, ready) = io::pipe()?;
-        let mut command = local::own_program();
-        command
-            .arg(supervise::WORD)
-            .arg(self.store.root())
-            .arg(accepted.folder.ticket().as_str())
-            .env_clear()
-            .envs(environment::clean())
-            .stdin(Stdio::from(accepted.lock.try_clone()?))
-            .stdout(Stdio::from(ready))
-            .stderr(Stdio::null());
-        let mut command = Command::from(command);
-        let mut child = command.spawn()?;
-        // The command holds the other end of the pipe and a duplicate of the lock.
-        drop(command);
-        let mut said = String::new();
-        word.read_to_string(&mut said)?;
-        if said == supervise::READY {
-            Ok(child)
-        } else {
-            child.start_kill()?;
-            Err(io::Error::other("it ended before it was ready"))
-        }
     }
 
     fn record_no_supervisor(&self, accepted: &AcceptedJob, job: &Job, error: &io::Error) {
@@ -193,5 +171,35 @@ impl Jobs {
             // Without a record of its end the job is found as lost, which is true as well.
             tracing::error!(%error, ticket = %accepted.folder.ticket(), "no end recorded");
         }
+    }
+}
+
+/// Starts the supervisor of a job with its locked folder as standard input, and waits for its word.
+///
+/// # Errors
+/// When no process can be started, or it ended before it was ready.
+pub(super) fn start_supervisor(store: &Store, ticket: &Ticket, lock: &File) -> io::Result<Child> {
+    let (mut word, ready) = io::pipe()?;
+    let mut command = local::own_program();
+    command
+        .arg(supervise::WORD)
+        .arg(store.root())
+        .arg(ticket.as_str())
+        .env_clear()
+        .envs(environment::clean())
+        .stdin(Stdio::from(lock.try_clone()?))
+        .stdout(Stdio::from(ready))
+        .stderr(Stdio::null());
+    let mut command = Command::from(command);
+    let mut child = command.spawn()?;
+    // The command holds the other end of the pipe and a duplicate of the lock.
+    drop(command);
+    let mut said = String::new();
+    word.read_to_string(&mut said)?;
+    if said == supervise::READY {
+        Ok(child)
+    } else {
+        child.start_kill()?;
+        Err(io::Error::other("it ended before it was ready"))
     }
 }

@@ -15,15 +15,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::end;
+use super::{end, far};
 use crate::atomicfile::Lock;
 use crate::auth::Users;
 use crate::clock;
 use crate::names::{CommandName, Ticket};
 use crate::output::Kept;
 use crate::runner::capture::Follower;
-use crate::runner::local::Run;
-use crate::runner::{Ending, Plan, StartError, Stop, environment};
+use crate::runner::ssh::LinkError;
+use crate::runner::{Ending, Plan, Run, StartError, Stop, local};
 use crate::store::Store;
 use crate::store::record::{EndState, Job, JobFolder, JobResult, Reason};
 
@@ -85,24 +85,37 @@ fn supervise(root: &Path, ticket: &Ticket) -> io::Result<()> {
     let Some(job) = folder.job().map_err(io::Error::other)? else {
         return Ok(());
     };
-    let result = match wait_for_slot(&store, &folder, job.max_jobs) {
-        Ok(Some(_slot)) => match permission(&job) {
-            Ok(()) => run_job(&folder, &job),
-            Err(words) => no_longer_permitted(words),
-        },
-        Ok(None) => cancelled(&folder, nothing_ran()),
-        Err(error) => JobResult {
-            reason: Some(Reason::CouldNotStart),
-            detail: Some(format!("no place to run in: {error}")),
-            ..nothing_ran()
-        },
+    let result = if store.abroad(ticket).map_err(io::Error::other)?.is_some() {
+        // Its start was sent to the Barman host before an earlier supervisor died.
+        let _slot = free_slot(&store, job.max_jobs);
+        run_job(&store, &folder, &job)
+    } else {
+        begin(&store, &folder, &job)
     };
     // A folder that somebody removed will never take the end; the job is no more.
     while end::record(&store, &folder, &job, &result).is_err() && folder.path().exists() {
         // The store is full or can't be written: the end is kept here until it can.
         std::thread::sleep(RETRY);
     }
+    far::clean_up(&store, ticket);
     Ok(())
+}
+
+/// Runs a job from its beginning, once there is a place for it and if it is still permitted.
+fn begin(store: &Store, folder: &JobFolder, job: &Job) -> JobResult {
+    match wait_for_slot(store, folder, job.max_jobs) {
+        Ok(Some(_slot)) if is_cancelled(folder) => cancelled(folder, nothing_ran()),
+        Ok(Some(_slot)) => match permission(job) {
+            Ok(()) => run_job(store, folder, job),
+            Err(words) => no_longer_permitted(words),
+        },
+        Ok(None) => cancelled(folder, nothing_ran()),
+        Err(error) => JobResult {
+            reason: Some(Reason::CouldNotStart),
+            detail: Some(format!("no place to run in: {error}")),
+            ..nothing_ran()
+        },
+    }
 }
 
 /// Looks the right up again: it may have been taken away while the job waited.
@@ -136,16 +149,24 @@ fn wait_for_slot(store: &Store, folder: &JobFolder, places: u32) -> io::Result<O
         }
     };
     loop {
-        for number in 0..places.max(1) {
-            if let Some(slot) = Lock::try_exclusive(&store.slot(number))? {
-                return Ok(Some(slot));
-            }
+        if let Some(slot) = free_slot(store, places)? {
+            return Ok(Some(slot));
         }
         if is_cancelled(folder) {
             return Ok(None);
         }
         std::thread::sleep(TICK);
     }
+}
+
+/// A place among the jobs that run at once, if one is free right now.
+fn free_slot(store: &Store, places: u32) -> io::Result<Option<Lock>> {
+    for number in 0..places.max(1) {
+        if let Some(slot) = Lock::try_exclusive(&store.slot(number))? {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
 }
 
 fn is_cancelled(folder: &JobFolder) -> bool {
@@ -184,20 +205,33 @@ impl Write for KeptFile {
     }
 }
 
-fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
-    if is_cancelled(folder) {
-        return cancelled(folder, nothing_ran());
-    }
+/// Starts a job, or goes on with one on another host; `None` when that was never started.
+fn start(store: &Store, folder: &JobFolder, job: &Job) -> Result<Option<Run>, StartError> {
     let plan = Plan {
         program: job.program.clone(),
         arguments: job.arguments.clone(),
-        environment: environment::clean(),
+        environment: far::host(job).environment(),
         stdout: folder.capture("stdout"),
         stderr: folder.capture("stderr"),
         record: Some(folder.process()),
     };
-    let mut run = match Run::start(&plan) {
-        Ok(run) => run,
+    match &job.remote {
+        None => Ok(Some(Run::Here(local::Run::start(&plan)?))),
+        Some(host) => Ok(far::begin(store, host, folder, &plan)?.map(Run::There)),
+    }
+}
+
+fn run_job(store: &Store, folder: &JobFolder, job: &Job) -> JobResult {
+    let mut run = match start(store, folder, job) {
+        Ok(Some(run)) => run,
+        Ok(None) => {
+            return JobResult {
+                state: EndState::Lost,
+                reason: Some(Reason::SupervisorDied),
+                detail: Some("Barman had not been started".to_owned()),
+                ..nothing_ran()
+            };
+        }
         Err(error) => return could_not_start(&error),
     };
     let mut outputs = ["stdout", "stderr"].map(|output| {
@@ -215,8 +249,12 @@ fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
             .and_then(|output| output.finish().ok())
             .map_or(incomplete, |(_, kept)| kept)
     });
+    let started_at = match &run {
+        Run::Here(_) => folder.started_at(),
+        Run::There(run) => run.started_at().map(clock::text),
+    };
     let result = JobResult {
-        started_at: folder.started_at(),
+        started_at,
         duration_ms: u64::try_from(duration.as_millis()).ok(),
         stdout,
         stderr,
@@ -225,13 +263,18 @@ fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
     let (exit_code, signal) = match ending {
         Ok(Ending::Exited(code)) => (Some(code), None),
         Ok(Ending::Signalled(signal)) => (None, Some(signal)),
-        Ok(Ending::Unknown { .. }) => (None, None),
-        Err(error) => {
+        Ok(Ending::Unknown { restarted }) => {
             return JobResult {
-                detail: Some(error.to_string()),
+                state: EndState::Lost,
+                reason: Some(if restarted {
+                    Reason::HostRestarted
+                } else {
+                    Reason::SupervisorDied
+                }),
                 ..result
             };
         }
+        Err(error) => return not_followed(folder, &run, error, result),
     };
     let result = JobResult {
         exit_code,
@@ -253,6 +296,19 @@ fn run_job(folder: &JobFolder, job: &Job) -> JobResult {
     }
 }
 
+/// The result of a run whose end the system does not tell. One on another host may turn out not to
+/// have started: the link broke while it was asked for.
+fn not_followed(folder: &JobFolder, run: &Run, error: io::Error, result: JobResult) -> JobResult {
+    match error.downcast::<StartError>() {
+        Ok(error) => could_not_start(&error),
+        Err(_) if run.stopped_by() == Some(Stop::Cancel) => cancelled(folder, result),
+        Err(error) => JobResult {
+            detail: Some(error.to_string()),
+            ..result
+        },
+    }
+}
+
 /// Waits for the end of the run, copying its output and stopping it when that is due.
 fn follow(
     folder: &JobFolder,
@@ -261,9 +317,13 @@ fn follow(
     outputs: &mut [Option<Follower<KeptFile>>],
 ) -> io::Result<Ending> {
     let limit = job.time_limit.map(Duration::from_secs);
+    let mut signs = far::Signs::of(folder);
     loop {
         if let Some(ending) = run.wait(TICK)? {
             return Ok(ending);
+        }
+        if let Run::There(run) = run {
+            signs.show(folder, run);
         }
         for output in outputs.iter_mut().flatten() {
             // What can't be read now is read at the end, and missed there if it still can't be.
@@ -317,8 +377,14 @@ fn no_longer_permitted(words: String) -> JobResult {
 }
 
 fn could_not_start(error: &StartError) -> JobResult {
+    let reason = match error {
+        StartError::Link(LinkError::NoRoute { .. } | LinkError::Lost) => Reason::NoRoute,
+        StartError::Link(LinkError::HostKeyMismatch | LinkError::HostKeyUnknown) => Reason::HostKey,
+        StartError::Link(LinkError::NotPermitted) => Reason::LoginRefused,
+        _ => Reason::CouldNotStart,
+    };
     JobResult {
-        reason: Some(Reason::CouldNotStart),
+        reason: Some(reason),
         detail: Some(error.to_string()),
         ..nothing_ran()
     }

@@ -33,7 +33,10 @@ pub enum State {
     /// It waits for its turn.
     Queued,
     /// Barman runs.
-    Running,
+    Running {
+        /// Whether its host can be reached; while it can't, the state is the last one known.
+        reachable: bool,
+    },
     /// The supervisor died and Barman still runs; how it will end can't be known.
     LostRunning,
     /// It ended.
@@ -64,12 +67,7 @@ impl Jobs {
             return Ok(Some(State::Ended(result)));
         }
         if folder.is_supervised()? {
-            let started = folder.process().exists();
-            return Ok(Some(if started {
-                State::Running
-            } else {
-                State::Queued
-            }));
+            return Ok(Some(supervised(folder)));
         }
         // The supervisor is gone: it has recorded the end since, or it never will.
         reconcile::look_at(&self.store, folder)?;
@@ -87,6 +85,10 @@ impl Jobs {
             path: folder.process(),
             source,
         };
+        if self.store.abroad(folder.ticket())?.is_some() {
+            // It has a supervisor again, or will have one as soon as one can be started.
+            return Ok(supervised(folder));
+        }
         let identity = read_json::<Identity>(&folder.process())?;
         let runs = identity.map(|identity| identity.is_alive()).transpose();
         if runs.map_err(unknown)?.unwrap_or(false) {
@@ -126,14 +128,29 @@ impl Jobs {
     /// When the request can't be written or the process not be signalled.
     pub fn cancel(&self, ticket: &Ticket, user: &UserName) -> Result<(), StoreError> {
         let folder = self.store.job(ticket);
+        let wish = Cancel {
+            user: user.clone(),
+            at: clock::text(clock::now()),
+        };
         match self.state(&folder)? {
             None | Some(State::Ended(_)) => Ok(()),
-            Some(State::Queued | State::Running) => folder.request_cancel(&Cancel {
-                user: user.clone(),
-                at: clock::text(clock::now()),
-            }),
+            Some(State::Queued | State::Running { .. }) => folder.request_cancel(&wish),
+            Some(State::LostRunning) if folder.orphaned().exists() => folder.request_cancel(&wish),
             Some(State::LostRunning) => stop_without_supervisor(&folder),
         }
+    }
+}
+
+/// The state of a job that has not ended and is looked after.
+fn supervised(folder: &JobFolder) -> State {
+    if folder.orphaned().exists() {
+        State::LostRunning
+    } else if folder.process().exists() {
+        State::Running {
+            reachable: !folder.unreachable().exists(),
+        }
+    } else {
+        State::Queued
     }
 }
 

@@ -6,8 +6,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::runner::local::Run;
-use crate::runner::{Ending, Plan, StartError, Stop};
+use crate::runner::{Ending, Host, Plan, Run, StartError, Stop};
 use crate::store::StoreError;
 use crate::store::garbage::Garbage;
 
@@ -23,6 +22,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// How Barman is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Barman {
+    /// Where it runs.
+    pub host: Host,
     /// The program, an absolute path.
     pub program: PathBuf,
     /// The configuration file given to it as `-c`; `None` = Barman's own search.
@@ -102,7 +103,7 @@ pub(super) fn ask(
         stderr: folder.path().join("stderr"),
         record: None,
     };
-    let mut run = Run::start(&plan)?;
+    let mut run = Run::start(&barman.host, &plan)?;
     let mut too_long = false;
     let ending = loop {
         if let Some(ending) = run.wait(TICK)? {
@@ -137,7 +138,7 @@ pub(super) fn ask(
     let ending = match ending {
         Ending::Exited(code) => format!("exit code {code}"),
         Ending::Signalled(signal) => format!("signal {signal}"),
-        Ending::Unknown { .. } => "an unknown end".to_owned(),
+        Ending::Unknown { .. } => "nobody knows how".to_owned(),
     };
     let words = crate::redact::text(&words).into_owned();
     Err(AskError::Failed {

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use ask::{AskError, Barman};
-use servers::KnownServers;
+use servers::{Asker, KnownServers};
 
 use crate::catalogue::Catalogue;
 use crate::catalogue::help::{self, HelpError};
 use crate::names::{CommandName, ServerName};
-use crate::runner::environment;
+use crate::runner::{Host, StartError};
 use crate::store::garbage::Garbage;
 use crate::store::{Store, StoreError};
 use crate::{atomicfile, blocking};
@@ -72,8 +72,19 @@ struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Looks at the program and, of a script, at its interpreter.
-    fn of(program: &Path) -> Result<Self, RefreshError> {
+    /// Looks at the program and, of a script, at its interpreter, where Barman runs.
+    fn of(barman: &Barman) -> Result<Self, RefreshError> {
+        match &barman.host {
+            Host::Here => Self::here(&barman.program),
+            Host::There(link) => {
+                let found = link.look(&barman.program).map_err(StartError::Link);
+                let program = found.map_err(AskError::Start)?;
+                Ok(Self { program })
+            }
+        }
+    }
+
+    fn here(program: &Path) -> Result<Self, RefreshError> {
         let failed = |source| RefreshError::Program {
             program: program.to_owned(),
             source,
@@ -192,7 +203,7 @@ impl Refresh {
             .rebuilding
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let fingerprint = Fingerprint::of(&self.barman.program);
+        let fingerprint = Fingerprint::of(&self.barman);
         if let Ok(fingerprint) = &fingerprint
             && self.trouble().is_none()
         {
@@ -220,7 +231,7 @@ impl Refresh {
         if last.is_some_and(|last| last.elapsed() < REBUILD_PAUSE) {
             return Err(RefreshError::TooSoon);
         }
-        let rebuilt = self.rebuild_with(Fingerprint::of(&self.barman.program));
+        let rebuilt = self.rebuild_with(Fingerprint::of(&self.barman));
         *last = Some(Instant::now());
         rebuilt
     }
@@ -317,26 +328,37 @@ impl Refresh {
         Ok(ask::ask(
             &self.barman,
             &self.garbage,
-            environment::for_help(),
+            self.barman.host.help_environment(),
             arguments,
             &asked,
         )?)
     }
 
-    /// The servers that Barman's configuration defines now.
+    /// The servers that Barman's configuration defines now. On another host they are asked for
+    /// anew when one of those `wanted` is not among them.
     ///
     /// Barman is asked once for all who wait: whoever came before a question was put shares its
     /// answer, a failure too.
     ///
     /// # Errors
     /// When there is no catalogue, or Barman can't read its configuration.
-    pub async fn servers(self: &Arc<Self>) -> Result<Arc<Vec<ServerName>>, RefreshError> {
+    pub async fn servers(
+        self: &Arc<Self>,
+        wanted: &[ServerName],
+    ) -> Result<Arc<Vec<ServerName>>, RefreshError> {
         let arrived = Instant::now();
+        let wanted = wanted.to_vec();
         // Whoever waits here holds no thread.
         let mut known = Arc::clone(&self.servers).lock_owned().await;
         let refresh = Arc::clone(self);
-        let found =
-            blocking::run(move || known.look(&refresh.barman, arrived, || refresh.ask_servers()));
+        let found = blocking::run(move || {
+            let asker = Asker {
+                barman: &refresh.barman,
+                arrived,
+                wanted: &wanted,
+            };
+            known.look(&asker, || refresh.ask_servers())
+        });
         found.await.map_err(AskError::Follow)?
     }
 

@@ -14,7 +14,7 @@ use super::RefreshError;
 use super::ask::{AskError, Barman, ask};
 use crate::inifile::Document;
 use crate::names::ServerName;
-use crate::runner::environment;
+use crate::runner::{Host, environment};
 use crate::store::garbage::Garbage;
 
 /// Where Barman looks for its configuration when none is named (`barman --help`, option `-c`).
@@ -30,24 +30,48 @@ const MESSAGES: [&str; 5] = ["_DEBUG", "_INFO", "_WARNING", "_ERROR", "_EXCEPTIO
 /// What is known of the servers.
 #[derive(Debug, Default)]
 pub(super) struct KnownServers {
-    /// The servers, and the files that define them.
-    found: Option<(Signature, Arc<Vec<ServerName>>)>,
+    /// The servers, the files that define them, and when they were asked for.
+    found: Option<(Signature, Instant, Arc<Vec<ServerName>>)>,
     /// The last question without an answer: when it was put, and with which files.
     failed: Option<(Signature, Instant, Arc<RefreshError>)>,
 }
 
+/// Somebody who wants to know the servers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    /// Of which Barman.
+    pub(super) barman: &'a Barman,
+    /// Since when.
+    pub(super) arrived: Instant,
+    /// The servers that should be among them.
+    pub(super) wanted: &'a [ServerName],
+}
+
+impl Asker<'_> {
+    /// Whether what is known is good enough. The files on another host are not watched: there, a
+    /// name that is not known may be a new one.
+    fn is_content_with(&self, asked: Instant, found: &[ServerName]) -> bool {
+        self.barman.host == Host::Here
+            || asked >= self.arrived
+            || self.wanted.iter().all(|name| found.contains(name))
+    }
+}
+
 impl KnownServers {
-    /// The servers, for somebody who wants to know since `arrived`; asks only when neither the
-    /// servers are known nor a question failed that was put since then.
+    /// The servers; asks only when neither the servers are known nor a question failed that was
+    /// put since the asker came.
     pub(super) fn look(
         &mut self,
-        barman: &Barman,
-        arrived: Instant,
+        asker: &Asker<'_>,
         ask: impl FnOnce() -> Result<Vec<ServerName>, RefreshError>,
     ) -> Result<Arc<Vec<ServerName>>, RefreshError> {
+        let Asker {
+            barman, arrived, ..
+        } = *asker;
         let signature = Signature::of(barman);
-        if let Some((of, found)) = &self.found
+        if let Some((of, asked, found)) = &self.found
             && *of == signature
+            && asker.is_content_with(*asked, found)
         {
             return Ok(Arc::clone(found));
         }
@@ -57,19 +81,19 @@ impl KnownServers {
         {
             return Err(RefreshError::Shared(Arc::clone(error)));
         }
-        let asked = Instant::now();
+        let now = Instant::now();
         match ask() {
             Ok(found) => {
                 let found = Arc::new(found);
                 // A file that changed while Barman read it is read once more the next time.
                 if Signature::of(barman) == signature {
-                    self.found = Some((signature, Arc::clone(&found)));
+                    self.found = Some((signature, now, Arc::clone(&found)));
                 }
                 Ok(found)
             }
             Err(error) => {
                 let error = Arc::new(error);
-                self.failed = Some((signature, asked, Arc::clone(&error)));
+                self.failed = Some((signature, now, Arc::clone(&error)));
                 Err(RefreshError::Shared(error))
             }
         }
@@ -81,8 +105,11 @@ impl KnownServers {
 pub(super) struct Signature(Vec<(PathBuf, Option<[i64; 5]>)>);
 
 impl Signature {
-    /// Looks at the files.
+    /// Looks at the files; on another host they are not looked at.
     pub(super) fn of(barman: &Barman) -> Self {
+        if barman.host != Host::Here {
+            return Self(Vec::new());
+        }
         let mut files = Vec::new();
         let mains: Vec<PathBuf> = match &barman.config_file {
             Some(file) => vec![file.clone()],
@@ -148,7 +175,8 @@ pub(super) fn ask_servers(
 ) -> Result<Vec<ServerName>, AskError> {
     let mut arguments = barman.global_arguments(true);
     arguments.push(command.to_owned());
-    let answer = ask(barman, garbage, environment::clean(), arguments, command)?;
+    let environment = barman.host.environment();
+    let answer = ask(barman, garbage, environment, arguments, command)?;
     let failed = |words: String| AskError::Failed {
         arguments: command.to_owned(),
         ending: "exit code 0".to_owned(),
@@ -185,27 +213,33 @@ mod tests {
         let config = dir.path().join("barman.conf");
         fs::write(&config, "[barman]\n").unwrap();
         let barman = Barman {
+            host: Host::Here,
             program: "/usr/bin/barman".into(),
             config_file: Some(config.clone()),
         };
         let mut known = KnownServers::default();
+        let since = |arrived| Asker {
+            barman: &barman,
+            arrived,
+            wanted: &[],
+        };
         let early = Instant::now();
         std::thread::sleep(Duration::from_millis(2));
-        assert!(known.look(&barman, early, || Err(no_answer())).is_err());
+        assert!(known.look(&since(early), || Err(no_answer())).is_err());
         // One who waited meanwhile.
-        let shared = known.look(&barman, early, || panic!("asked again"));
+        let shared = known.look(&since(early), || panic!("asked again"));
         assert!(matches!(shared, Err(RefreshError::Shared(_))));
         // One who waited, too; but the configuration is another one now.
         fs::write(&config, "[barman]\n[main]\n").unwrap();
         let main = ServerName::parse("main").unwrap();
-        let found = known.look(&barman, early, || Ok(vec![main.clone()]));
+        let found = known.look(&since(early), || Ok(vec![main.clone()]));
         assert_eq!(*found.unwrap(), [main]);
-        let known_now = known.look(&barman, Instant::now(), || panic!("asked again"));
+        let known_now = known.look(&since(Instant::now()), || panic!("asked again"));
         assert_eq!(known_now.unwrap().len(), 1);
         // One who came after a question that failed.
         fs::write(&config, "[barman]\n[main]\n[other]\n").unwrap();
-        assert!(known.look(&barman, early, || Err(no_answer())).is_err());
-        let late = known.look(&barman, Instant::now(), || Ok(Vec::new()));
+        assert!(known.look(&since(early), || Err(no_answer())).is_err());
+        let late = known.look(&since(Instant::now()), || Ok(Vec::new()));
         assert!(late.unwrap().is_empty());
     }
 }

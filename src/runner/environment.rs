@@ -1,6 +1,6 @@
 //! The environment Barman gets: built from nothing, never inherited.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 /// Where programs are looked for when our own environment names no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,27 +25,29 @@ pub fn clean() -> Vec<(OsString, OsString)> {
         ("HOME".into(), home.into_os_string()),
         ("USER".into(), name.clone().into()),
         ("LOGNAME".into(), name.into()),
-        ("LANG".into(), "C.UTF-8".into()),
     ];
+    environment.extend(language());
     if let Some(zone) = std::env::var_os("TZ") {
         environment.push(("TZ".into(), zone));
     }
     environment
 }
 
-/// The environment in which help text comes unwrapped, without colour and in English.
-#[must_use]
-pub fn for_help() -> Vec<(OsString, OsString)> {
-    let fixed = [
+/// What of Barman's environment is the same on every host.
+pub(super) fn language() -> Vec<(OsString, OsString)> {
+    vec![("LANG".into(), "C.UTF-8".into())]
+}
+
+/// What is set besides so that help text comes unwrapped, without colour and in English.
+pub(super) fn for_help() -> impl Iterator<Item = (OsString, OsString)> {
+    [
         ("COLUMNS", "10000"),
         ("LC_ALL", "C.UTF-8"),
         ("NO_COLOR", "1"),
         ("TERM", "dumb"),
-    ];
-    let mut environment = clean();
-    environment
-        .extend(fixed.map(|(key, value)| (OsStr::new(key).into(), OsStr::new(value).into())));
-    environment
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.into(), value.into()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ pub mod environment;
 pub mod launch;
 pub mod local;
 pub mod process;
+mod run;
 pub mod ssh;
+
+pub use run::{Host, Run};
 
 use std::ffi::OsString;
 use std::io;
@@ -40,9 +43,9 @@ pub enum Ending {
     Exited(i32),
     /// This signal ended it.
     Signalled(i32),
-    /// Nobody knows how: who waited for it on the Barman host is gone, and so is the process.
+    /// Nobody knows how: who waited for it on the Barman host is gone.
     Unknown {
-        /// Whether that host was started anew in between.
+        /// Whether that host was restarted meanwhile.
         restarted: bool,
     },
 }
@@ -71,6 +74,9 @@ pub enum StartError {
     /// The system refused a new process.
     #[error("no new process: {0}")]
     Spawn(#[source] io::Error),
+    /// The start can't be recorded.
+    #[error("the start can't be recorded: {0}")]
+    Record(#[source] io::Error),
     /// The program can't be executed.
     #[error("{program}: {reason}")]
     Execute {
@@ -79,7 +85,7 @@ pub enum StartError {
         /// What the system said.
         reason: String,
     },
-    /// The Barman host can't be reached.
+    /// There is no way to the Barman host.
     #[error(transparent)]
     Link(#[from] ssh::LinkError),
 }

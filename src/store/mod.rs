@@ -5,10 +5,13 @@
 //! active/202611/TICKET/job.json            what was accepted
 //!                      process.json        who runs (runner::process::Identity)
 //!                      cancel              who asked to stop it
+//!                      unreachable         while the Barman host can't be reached
+//!                      orphaned            who waited for Barman on its host is gone
 //!                      capture.stdout, …   what Barman writes; gone when the job has ended
 //!                      stdout, stderr      what is kept: masked and capped
 //!                      result.json         the end; written once, never changed
 //! active/202611/index                      one line when a job is accepted, one when it ends
+//! active/abroad/TICKET                     what has to be removed on the Barman host when the job has ended
 //! active/slots/N                           one lock for each job that may run at once
 //! config/                                  the catalogue and generated secrets
 //! garbage/PROCESS/                         temporary files of one process
@@ -19,6 +22,7 @@
 //! until the end is recorded. A folder without a result whose lock is free is a lost job; no age
 //! and no process number is ever taken for an answer.
 
+pub mod abroad;
 pub mod garbage;
 pub mod index;
 pub mod open_jobs;
@@ -32,8 +36,9 @@ use std::path::{Path, PathBuf};
 use crate::names::{Month, Ticket};
 
 /// The folders that every store has.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 8] = [
     "active",
+    "active/abroad",
     "active/open",
     "active/slots",
     "archive",
@@ -105,8 +110,8 @@ impl StoreError {
             Errno::AGAIN,
             Errno::NOLCK,
         ]
-            .iter()
-            .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+        .iter()
+        .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
     }
 
     fn record(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use super::record::{Job, JobFolder, JobResult};
 use super::{Store, StoreError, make_folder, open_directory};
@@ -73,14 +74,7 @@ impl Store {
     /// # Errors
     /// When the folder of open jobs can't be read.
     pub fn open_tickets(&self) -> Result<Vec<Ticket>, StoreError> {
-        let path = self.open_folder();
-        let names = fs::read_dir(&path).map_err(StoreError::record(&path))?;
-        let mut tickets: Vec<Ticket> = names
-            .flatten()
-            .filter_map(|name| Ticket::parse(name.file_name().to_str()?).ok())
-            .collect();
-        tickets.sort();
-        Ok(tickets)
+        tickets_in(&self.open_folder())
     }
 
     /// Records the end of a job whose folder the caller has locked, and everything that follows
@@ -193,12 +187,25 @@ impl Store {
                 continue;
             };
             let same = other.command == job.command && other.arguments == job.arguments;
-            if same && folder.result()?.is_none() && folder.is_supervised()? {
+            // On another host it runs whether or not somebody looks after it here.
+            let runs = folder.is_supervised()? || self.abroad(&ticket)?.is_some();
+            if same && folder.result()?.is_none() && runs {
                 return Ok(Some(ticket));
             }
         }
         Ok(None)
     }
+}
+
+/// The tickets that files of a folder are named by, the oldest first.
+pub(super) fn tickets_in(path: &Path) -> Result<Vec<Ticket>, StoreError> {
+    let names = fs::read_dir(path).map_err(StoreError::record(path))?;
+    let mut tickets: Vec<Ticket> = names
+        .flatten()
+        .filter_map(|name| Ticket::parse(name.file_name().to_str()?).ok())
+        .collect();
+    tickets.sort();
+    Ok(tickets)
 }
 
 #[cfg(test)]
@@ -228,6 +235,7 @@ mod tests {
             exclusive: false,
             requires_full: false,
             users: "/etc/barmanapi/client.conf".into(),
+            remote: None,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
 use crate::redact;
+use crate::settings::Remote;
 
 /// A job as it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,18 @@ pub struct Job {
     pub requires_full: bool,
     /// The file of users, in which the right is looked up again before the command starts.
     pub users: PathBuf,
+    /// The host that Barman runs on, where that is another one.
+    #[serde(default)]
+    pub remote: Option<RemoteHost>,
+}
+
+/// Another host that Barman runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteHost {
+    /// How it is reached.
+    pub remote: Remote,
+    /// The folder of the sockets through which connections to it are shared.
+    pub sockets: PathBuf,
 }
 
 /// The form in which an output is wanted beside its lines.
@@ -118,6 +131,12 @@ pub enum Reason {
     NotPermitted,
     /// It was cancelled.
     Cancelled,
+    /// There was no way to the Barman host.
+    NoRoute,
+    /// The Barman host showed another key than the known one, or one that is not known.
+    HostKey,
+    /// The Barman host let our key not in.
+    LoginRefused,
     /// The supervisor died while the host went on.
     SupervisorDied,
     /// The host was restarted.
@@ -178,6 +197,18 @@ impl JobFolder {
     #[must_use]
     pub fn process(&self) -> PathBuf {
         self.file("process.json")
+    }
+
+    /// The file that is there while the Barman host can't be reached.
+    #[must_use]
+    pub fn unreachable(&self) -> PathBuf {
+        self.file("unreachable")
+    }
+
+    /// The file that is there when who waited for Barman on its host is gone and Barman is not.
+    #[must_use]
+    pub fn orphaned(&self) -> PathBuf {
+        self.file("orphaned")
     }
 
     /// When Barman was started, RFC 3339, UTC; `None` = it was not.

@@ -22,7 +22,10 @@ const LENGTH: i32 = 1024;
 pub(super) fn lengthen(bound: SocketAddr) -> io::Result<()> {
     let own = pidfd_open(getpid(), PidfdFlags::empty())?;
     for entry in fs::read_dir("/proc/self/fd")?.flatten() {
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let number = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
         // One that is gone by now, and the one of this very listing, are no sockets that listen.
         let Some(Ok(socket)) =
             number.map(|number| pidfd_getfd(&own, number, PidfdGetfdFlags::empty()))

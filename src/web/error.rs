@@ -8,7 +8,7 @@ use std::error::Error;
 use rocket::catcher::{self, Catcher};
 use rocket::http::{Header, Status};
 use rocket::{Request, Response};
-use serde_json::json;
+use serde_json::Map;
 
 use super::access_log::{Marks, finish_salvaged};
 use super::body::BodyError;
@@ -64,6 +64,7 @@ impl Failure {
         Self::from(Refusal {
             kind,
             message: message.into(),
+            reason: None,
             retry_after: None,
             source: None,
         })
@@ -121,8 +122,14 @@ impl Failure {
             RefusalKind::Unauthorized => UNAUTHORIZED.to_owned(),
             _ => refusal.message,
         };
-        let body = json!({ "status_code": status, "type": word, "message": message });
-        let mut response = json_response(status, &body);
+        let mut body = Map::new();
+        body.insert("status_code".into(), status.into());
+        body.insert("type".into(), word.into());
+        body.insert("message".into(), message.into());
+        if let Some(reason) = refusal.reason {
+            body.insert("reason".into(), reason.into());
+        }
+        let mut response = json_response(status, &body.into());
         match refusal.kind {
             RefusalKind::Unauthorized => response.set_header(Header::new(
                 "WWW-Authenticate",
@@ -191,6 +198,7 @@ impl From<AuthError> for Failure {
             AuthError::TooMany { retry_after } => Self::from(Refusal {
                 kind: RefusalKind::TooMany,
                 message: format!("too many attempts to log in; wait {retry_after} seconds"),
+                reason: None,
                 retry_after: u32::try_from(retry_after).ok(),
                 source: None,
             }),

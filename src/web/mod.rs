@@ -6,8 +6,8 @@
 
 mod access_log;
 mod auth;
-mod barman;
 mod backlog;
+mod barman;
 mod body;
 mod endpoint;
 mod error;

@@ -1,13 +1,14 @@
 //! Where a restore, an export and an import may go.
 //!
 //! A path is compared canonically with the directories that the configuration allows: on the
-//! Barman host with symbolic links resolved, on another host by its text alone, since nothing
+//! Barman host with symbolic links resolved, on a host beyond it by its text alone, since nothing
 //! there can be asked before the command runs.
 
-use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::ArgvError;
+use super::resolve::{Here, Resolve, ResolveError};
 use crate::names::CommandName;
 
 /// What the configuration allows beyond the help text.
@@ -23,8 +24,8 @@ pub struct Places {
     pub allow_commands: Vec<CommandName>,
     /// Keys of Barman's configuration that may be set although they run programs, name paths or hosts.
     pub unlock: Vec<String>,
-    /// Barman runs on another host than this process.
-    pub remote: bool,
+    /// Who knows where paths of the Barman host lead, when that is another host than this one.
+    pub elsewhere: Option<Arc<dyn Resolve>>,
 }
 
 /// One `[target:NAME]`.
@@ -44,8 +45,8 @@ pub(super) struct Roots<'a> {
     /// No rule: any path is inside.
     any: bool,
     directories: Vec<&'a Path>,
-    /// The host cannot be asked: compare texts.
-    lexical: bool,
+    /// Who knows where paths of the host lead; `None`: nobody can be asked, so texts are compared.
+    resolver: Option<&'a dyn Resolve>,
     /// What to write where, for the error of a path outside.
     advice: &'static str,
 }
@@ -132,22 +133,28 @@ impl Places {
         Ok(Destination {
             ssh_command,
             roots: Roots {
-                lexical: self.remote || !ssh_command.is_empty(),
+                resolver: self.resolver(!ssh_command.is_empty()),
                 ..self.roots(&targets)
             },
         })
     }
 
-    fn roots<'a>(&self, targets: &[&'a Target]) -> Roots<'a> {
+    fn roots<'a>(&'a self, targets: &[&'a Target]) -> Roots<'a> {
         Roots {
             any: self.any_target,
             directories: targets
                 .iter()
                 .flat_map(|target| target.directories.iter().map(PathBuf::as_path))
                 .collect(),
-            lexical: self.remote || targets.iter().any(|target| !target.ssh_command.is_empty()),
+            resolver: self.resolver(targets.iter().any(|target| !target.ssh_command.is_empty())),
             advice: TARGET_ADVICE,
         }
+    }
+
+    /// Who knows where paths lead on the Barman host; nobody is asked about hosts beyond it.
+    fn resolver(&self, beyond: bool) -> Option<&dyn Resolve> {
+        let barmans = self.elsewhere.as_deref().unwrap_or(&Here);
+        (!beyond).then_some(barmans)
     }
 
     /// The directories of all targets on the Barman host.
@@ -169,7 +176,7 @@ impl Places {
                 .iter()
                 .map(PathBuf::as_path)
                 .collect(),
-            lexical: self.remote,
+            resolver: self.resolver(false),
             advice: EXCHANGE_ADVICE,
         }
     }
@@ -190,32 +197,41 @@ impl Roots<'_> {
             reason,
         };
         let path = Path::new(path);
-        let resolved = self.place_of(path).map_err(|error| {
-            forbidden(format!("where it leads cannot be told: {}", error.kind()))
+        let resolved = self.place_of(path).map_err(|error| match error {
+            ResolveError::Path(error) => {
+                forbidden(format!("where it leads cannot be told: {}", error.kind()))
+            }
+            ResolveError::Host { words, reason } => ArgvError::HostAway { words, reason },
         })?;
-        let inside = self.directories.iter().any(|directory| {
-            is_plain(directory)
-                && self.place_of(directory).is_ok_and(|directory| {
-                    resolved.starts_with(&directory) && !(strictly && resolved == directory)
-                })
-        });
-        if inside {
-            Ok(())
-        } else {
-            Err(forbidden(format!(
-                "{} lies in no allowed directory; {}",
-                path.display(),
-                self.advice
-            )))
+        for directory in &self.directories {
+            if !is_plain(directory) {
+                continue;
+            }
+            match self.place_of(directory) {
+                Ok(directory) => {
+                    if resolved.starts_with(&directory) && !(strictly && resolved == directory) {
+                        return Ok(());
+                    }
+                }
+                // A directory that leads nowhere holds nothing.
+                Err(ResolveError::Path(_)) => {}
+                Err(ResolveError::Host { words, reason }) => {
+                    return Err(ArgvError::HostAway { words, reason });
+                }
+            }
         }
+        Err(forbidden(format!(
+            "{} lies in no allowed directory; {}",
+            path.display(),
+            self.advice
+        )))
     }
 
     /// The path with its symbolic links resolved where the host can be asked.
-    fn place_of(&self, path: &Path) -> io::Result<PathBuf> {
-        if self.lexical {
-            Ok(path.components().collect())
-        } else {
-            resolve(path)
+    fn place_of(&self, path: &Path) -> Result<PathBuf, ResolveError> {
+        match self.resolver {
+            Some(resolver) => resolver.resolve(path),
+            None => Ok(path.components().collect()),
         }
     }
 }
@@ -228,44 +244,16 @@ fn is_plain(directory: &Path) -> bool {
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
-/// Resolves the longest part of a path that exists, and keeps the rest.
-///
-/// A link that leads nowhere exists: it is an error here, never a part that may still be created.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let mut rest = Vec::new();
-    let mut part = path;
-    loop {
-        match std::fs::symlink_metadata(part) {
-            Ok(_) => {
-                let mut resolved = std::fs::canonicalize(part)?;
-                if !rest.is_empty() && !resolved.is_dir() {
-                    return Err(io::ErrorKind::NotADirectory.into());
-                }
-                resolved.extend(rest.iter().rev());
-                return Ok(resolved);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let (Some(parent), Some(name)) = (part.parent(), part.file_name()) else {
-                    return Err(error);
-                };
-                rest.push(name);
-                part = parent;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    fn roots(directories: &[PathBuf], lexical: bool) -> Roots<'_> {
+    fn roots<'a>(directories: &'a [PathBuf], resolver: Option<&'a dyn Resolve>) -> Roots<'a> {
         Roots {
             any: false,
             directories: directories.iter().map(PathBuf::as_path).collect(),
-            lexical,
+            resolver,
             advice: "",
         }
     }
@@ -287,7 +275,7 @@ mod tests {
         symlink("loop", inside.join("loop")).unwrap();
         symlink(&inside, outside.join("leads-in")).unwrap();
         let allowed = [inside.clone()];
-        let roots = roots(&allowed, false);
+        let roots = roots(&allowed, Some(&Here));
         for path in ["", "a", "a/b/c", "file"] {
             assert!(holds(&roots, &inside.join(path)), "{path}");
         }
@@ -316,7 +304,7 @@ mod tests {
         std::fs::create_dir(&real).unwrap();
         symlink(&real, root.path().join("link")).unwrap();
         let allowed = [root.path().join("link"), root.path().join("later")];
-        let roots = roots(&allowed, false);
+        let roots = roots(&allowed, Some(&Here));
         assert!(holds(&roots, &real.join("x")));
         assert!(holds(&roots, &root.path().join("link/x")));
         assert!(holds(&roots, &root.path().join("later/x")));
@@ -330,7 +318,7 @@ mod tests {
             PathBuf::from("/data/../etc"),
             PathBuf::from("x"),
         ];
-        let roots = roots(&allowed, true);
+        let roots = roots(&allowed, None);
         assert!(holds(&roots, Path::new("/srv/r")));
         assert!(holds(&roots, Path::new("/srv/r/x")));
         for path in ["/srv", "/srv/rx", "/etc", "/etc/x", "/data", "/x"] {

@@ -1,5 +1,6 @@
 //! What comes from the Barman host, taken apart and bounded.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(super) enum Frame {
     Missing,
     /// Facts about files.
     Facts(Vec<FileFacts>),
+    /// Where a path leads.
+    Path(PathBuf),
     /// It is done.
     Done,
 }
@@ -153,6 +156,7 @@ fn read(kind: u8, payload: &[u8]) -> Option<Frame> {
         b'n' => Frame::Never,
         b'm' => Frame::Missing,
         b'l' => Frame::Facts(facts(payload)?),
+        b'r' => Frame::Path(OsString::from_vec(payload.to_vec()).into()),
         b'd' => Frame::Done,
         _ => return None,
     })
@@ -179,7 +183,7 @@ fn facts(payload: &[u8]) -> Option<Vec<FileFacts>> {
         .map(|file| {
             let [path, inode, size, seconds, nanoseconds, mode] = file.try_into().ok()?;
             Some((
-                PathBuf::from(std::ffi::OsString::from_vec(<[u8]>::to_vec(path))),
+                PathBuf::from(OsString::from_vec(<[u8]>::to_vec(path))),
                 number(inode)?.try_into().ok()?,
                 number(size)?.try_into().ok()?,
                 number(seconds)?.try_into().ok()?,

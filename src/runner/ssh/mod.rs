@@ -82,6 +82,18 @@ impl Link {
         }
     }
 
+    /// Where a path leads there: the longest part of it that exists, its symbolic links resolved, and
+    /// the rest.
+    ///
+    /// # Errors
+    /// When the host can't be reached, or that can't be told there ([`LinkError::Io`]).
+    pub fn resolve(&self, path: &Path) -> Result<PathBuf, LinkError> {
+        match self.ask(Path::new(""), Wanted::Resolve(path))? {
+            Frame::Path(path) => Ok(path),
+            other => Err(odd(&other)),
+        }
+    }
+
     /// Ends the connections that nobody uses: of this process and of others that share them.
     pub fn end_unused(&self) {
         if let Err(error) = master::end_unused(&self.sockets) {

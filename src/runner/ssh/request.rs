@@ -41,6 +41,8 @@ const JOBS: &str = include_str!("../../../share/remote_jobs.py");
 pub(super) enum Wanted<'a> {
     /// Facts about Barman's program.
     Look,
+    /// Where a path leads.
+    Resolve(&'a Path),
     /// A command that ends together with the link.
     Run(&'a Plan),
     /// A detached job, started if it was not yet; read on from these offsets.
@@ -76,6 +78,10 @@ impl Wanted<'_> {
                 fields.add(b"look");
                 fields.add(program.as_os_str().as_bytes());
             }
+            Self::Resolve(path) => {
+                fields.add(b"resolve");
+                fields.add(path.as_os_str().as_bytes());
+            }
             Self::Run(plan) => {
                 fields.add(b"run");
                 fields.plan(plan)?;
@@ -101,7 +107,7 @@ impl Wanted<'_> {
                 fields.add(name.as_bytes());
             }
         }
-        let jobs = if matches!(self, Self::Look | Self::Run(_)) {
+        let jobs = if matches!(self, Self::Look | Self::Resolve(_) | Self::Run(_)) {
             ""
         } else {
             JOBS

@@ -171,6 +171,7 @@ impl Door for Play {
             return Err(Refusal {
                 kind: *kind,
                 message: "the public words".to_owned(),
+                reason: None,
                 retry_after: None,
                 source: Some("the private cause".into()),
             });

@@ -1,11 +1,24 @@
 //! Restores go only where a target lets them.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::*;
+
+/// A host on which every path leads to itself.
+#[derive(Debug)]
+struct ByText;
+
+impl Resolve for ByText {
+    fn resolve(&self, path: &Path) -> Result<PathBuf, ResolveError> {
+        Ok(path.components().collect())
+    }
+}
 
 /// A target on the Barman host, compared by text, so that no directory has to exist.
 pub(super) fn local() -> Places {
     Places {
-        remote: true,
+        elsewhere: Some(Arc::new(ByText)),
         targets: vec![target("here", "", &["/srv/r"])],
         ..Places::default()
     }
