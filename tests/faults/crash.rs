@@ -70,7 +70,10 @@ fn deed(at: Option<usize>) -> Deed {
 }
 
 fn accept(run: &mut Run) {
-    let mut bench = Bench::new(&json!({"backup": {"stdout": "said\n"}}), &["barman.queue = 5000"]);
+    let mut bench = Bench::new(
+        &json!({"backup": {"stdout": "said\n"}}),
+        &["barman.queue = 5000"],
+    );
     let mut again = Times::default();
     let mut number = 0;
     let mut handed: Vec<(String, String)> = Vec::new();
@@ -136,7 +139,9 @@ fn look_at_accepted(
         job.contains(&format!("\"{argument}\""))
     });
     let own: Vec<&str> = own.map(|item| item["ticket"].as_str().unwrap()).collect();
-    run.hold(own.len() <= 1, || format!("{name}: {} jobs ({at})", own.len()));
+    run.hold(own.len() <= 1, || {
+        format!("{name}: {} jobs ({at})", own.len())
+    });
     let Some(found) = own.first() else {
         run.hold(ticket.is_none(), || {
             format!("{name}: ticket {ticket:?} is gone ({at})")
@@ -321,12 +326,16 @@ fn users(run: &mut Run) {
                 } else {
                     after.starts_with(before.trim_end()) && after.matches(&name).count() == 1
                 };
-            run.hold(whole, || format!("{name}: a torn users file ({at}): {after}"));
+            run.hold(whole, || {
+                format!("{name}: a torn users file ({at}): {after}")
+            });
             // Whoever had a token before may still come in; the new one can when it is there.
             let known = ask(&bench.server, &bench.token, "GET", "/auth/user").unwrap();
             run.hold(known.status == 200, || format!("{name}: {}", known.status));
             if !change && (changed || run.times % 16 == 0) {
-                let login = bench.server.basic("/auth/token", &name, "correct horse battery");
+                let login = bench
+                    .server
+                    .basic("/auth/token", &name, "correct horse battery");
                 let wanted = if changed { 200 } else { 401 };
                 run.hold(login.status == wanted, || {
                     format!("{name}: {} instead of {wanted} ({at})", login.status)
@@ -367,7 +376,10 @@ fn logout(run: &mut Run) {
         }
         let at = told.last().cloned().unwrap_or_default();
         let after = fs::read_to_string(&file).unwrap();
-        let dead = ask(&bench.server, &token, "GET", "/auth/user").unwrap().status == 401;
+        let dead = ask(&bench.server, &token, "GET", "/auth/user")
+            .unwrap()
+            .status
+            == 401;
         run.hold(dead == (before != after), || {
             format!("the token says {dead} and the file something else ({at})")
         });
@@ -375,7 +387,9 @@ fn logout(run: &mut Run) {
             format!("answered {answer:?} and not logged out ({at})")
         });
         let lines = (before.lines().count(), after.lines().count());
-        run.hold(lines.0 == lines.1, || format!("a torn users file ({at}): {after}"));
+        run.hold(lines.0 == lines.1, || {
+            format!("a torn users file ({at}): {after}")
+        });
         if dead {
             new += 1;
         } else {
@@ -384,5 +398,7 @@ fn logout(run: &mut Run) {
         told
     });
     bench.no_panic(run);
-    run.measure(format!("{old} times logged in as before, {new} times logged out"));
+    run.measure(format!(
+        "{old} times logged in as before, {new} times logged out"
+    ));
 }

@@ -118,7 +118,11 @@ fn client(port: u16, request: &[u8], until: Instant) -> Seen {
 }
 
 /// One request and its answer: status, whether it says when to come back, whether it is the last.
-fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Option<(u16, bool, bool)> {
+fn exchange(
+    stream: &mut TcpStream,
+    request: &[u8],
+    buffer: &mut [u8],
+) -> Option<(u16, bool, bool)> {
     stream.write_all(request).ok()?;
     let mut length = 0;
     let (head, wanted) = loop {
@@ -127,7 +131,9 @@ fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Option
             return None;
         }
         length += count;
-        let end = buffer[..length].windows(4).position(|four| four == b"\r\n\r\n");
+        let end = buffer[..length]
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n");
         if let Some(end) = end {
             let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
             let body: usize = head
@@ -224,11 +230,16 @@ fn logins(run: &mut Run) {
             .into_bytes()
     });
     run.times = seen.times.len();
-    let fits = seen.answers.keys().all(|status| [200, 401, 429].contains(status));
+    let fits = seen
+        .answers
+        .keys()
+        .all(|status| [200, 401, 429].contains(status));
     run.hold(fits && seen.broken == 0, || {
         format!("{}, {} broken", seen.statuses(), seen.broken)
     });
-    run.hold(seen.answers.contains_key(&429), || "nobody was told to wait".to_owned());
+    run.hold(seen.answers.contains_key(&429), || {
+        "nobody was told to wait".to_owned()
+    });
     run.hold(seen.without_retry_after == 0, || {
         format!("{} without Retry-After", seen.without_retry_after)
     });
@@ -251,7 +262,8 @@ fn cheap(run: &mut Run, target: &str) {
     let before = bench.server.size("VmRSS") / 1024;
     let token = bench.token.clone();
     let (seen, probed, most) = flood(&bench, 1000, seconds, |_| {
-        format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes()
+        format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n")
+            .into_bytes()
     });
     run.times = seen.times.len();
     let fits = seen.answers.keys().all(|status| *status == 200);

@@ -30,7 +30,11 @@ mod floods;
 mod malformed;
 mod oracle;
 mod processes;
-#[allow(dead_code, reason = "the integration tests use the rest")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the integration tests use the rest"
+)]
 #[path = "../integration/rig/mod.rs"]
 mod rig;
 mod room;
@@ -47,7 +51,15 @@ use std::time::Instant;
 use run::{Fault, Run};
 
 /// All faults, by family.
-const FAMILIES: &[(&str, &[Fault])] = &[("crash", crash::FAULTS), ("shortage", shortage::FAULTS), ("processes", processes::FAULTS), ("room", room::FAULTS), ("floods", floods::FAULTS), ("words", malformed::FAULTS), ("words", oracle::FAULTS)];
+const FAMILIES: &[(&str, &[Fault])] = &[
+    ("crash", crash::FAULTS),
+    ("shortage", shortage::FAULTS),
+    ("processes", processes::FAULTS),
+    ("room", room::FAULTS),
+    ("floods", floods::FAULTS),
+    ("words", malformed::FAULTS),
+    ("words", oracle::FAULTS),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

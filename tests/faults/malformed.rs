@@ -19,37 +19,118 @@ pub const FAULTS: &[Fault] = &[Fault {
 }];
 
 const METHODS: &[&str] = &[
-    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get", "G\u{0}T", "", "GET GET",
-    "PRI", "BREW", "POST\t",
+    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get",
+    "G\u{0}T", "", "GET GET", "PRI", "BREW", "POST\t",
 ];
 
 const PATHS: &[&str] = &[
-    "/healthz", "/readyz", "/auth/token", "/auth/user", "/history/list", "/history/result", "/history/cancel",
-    "/barman/help", "/barman/reload", "/barman/list-backups", "/barman/backup", "/barman/recover", "/barman/",
-    "//barman/backup", "/barman/%62ackup", "/barman/..%2f..%2fetc", "/../../etc/passwd", "/%", "/%ff%fe", "/a\u{0}b",
-    "http://other/barman/backup", "*", "", "/barman/backup/", "/barman/--help", "/#x", "/barman/backup;x=1",
+    "/healthz",
+    "/readyz",
+    "/auth/token",
+    "/auth/user",
+    "/history/list",
+    "/history/result",
+    "/history/cancel",
+    "/barman/help",
+    "/barman/reload",
+    "/barman/list-backups",
+    "/barman/backup",
+    "/barman/recover",
+    "/barman/",
+    "//barman/backup",
+    "/barman/%62ackup",
+    "/barman/..%2f..%2fetc",
+    "/../../etc/passwd",
+    "/%",
+    "/%ff%fe",
+    "/a\u{0}b",
+    "http://other/barman/backup",
+    "*",
+    "",
+    "/barman/backup/",
+    "/barman/--help",
+    "/#x",
+    "/barman/backup;x=1",
 ];
 
 const QUERIES: &[&str] = &[
-    "", "?", "?server_name=main", "?server_name=main&server_name=other", "?server_name=%00", "?server_name=%ff",
-    "?ticket=x", "?past=../../x", "?past=209913", "?limit=-1", "?limit=99999999999999999999", "?token=x", "?_method=POST",
-    "?=", "?&&&", "?server_name[]=main", "?a.b=c", "?server_name=--remote-ssh-command=x", "?%", "?cursor=\u{7f}",
+    "",
+    "?",
+    "?server_name=main",
+    "?server_name=main&server_name=other",
+    "?server_name=%00",
+    "?server_name=%ff",
+    "?ticket=x",
+    "?past=../../x",
+    "?past=209913",
+    "?limit=-1",
+    "?limit=99999999999999999999",
+    "?token=x",
+    "?_method=POST",
+    "?=",
+    "?&&&",
+    "?server_name[]=main",
+    "?a.b=c",
+    "?server_name=--remote-ssh-command=x",
+    "?%",
+    "?cursor=\u{7f}",
 ];
 
 const HEADERS: &[&str] = &[
-    "Content-Length: 5", "Content-Length: -1", "Content-Length: 99999999999999999999", "Content-Length: 5\r\nContent-Length: 6",
-    "Transfer-Encoding: chunked", "Transfer-Encoding: gzip, chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3",
-    "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded", "Content-Type: multipart/form-data",
-    "Content-Type: \u{0}", "Content-Encoding: gzip", "Expect: 100-continue", "Connection: upgrade\r\nUpgrade: h2c",
-    "Authorization: Basic", "Authorization: Basic !!!!", "Authorization: Bearer", "Authorization: Bearer a.b.c",
-    "Authorization: Digest x", "Host:", "Host: a\r\nHost: b", "X: \u{1}", ": novalue", "NoColon", " folded: x", "X-Real-IP: 1.2.3.4",
-    "Prefer: respond-async", "Prefer: \u{ff}", "Cookie: a=b", "Accept: text/html", "Range: bytes=0-", "If-Match: *",
+    "Content-Length: 5",
+    "Content-Length: -1",
+    "Content-Length: 99999999999999999999",
+    "Content-Length: 5\r\nContent-Length: 6",
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: chunked\r\nContent-Length: 3",
+    "Content-Type: application/json",
+    "Content-Type: application/x-www-form-urlencoded",
+    "Content-Type: multipart/form-data",
+    "Content-Type: \u{0}",
+    "Content-Encoding: gzip",
+    "Expect: 100-continue",
+    "Connection: upgrade\r\nUpgrade: h2c",
+    "Authorization: Basic",
+    "Authorization: Basic !!!!",
+    "Authorization: Bearer",
+    "Authorization: Bearer a.b.c",
+    "Authorization: Digest x",
+    "Host:",
+    "Host: a\r\nHost: b",
+    "X: \u{1}",
+    ": novalue",
+    "NoColon",
+    " folded: x",
+    "X-Real-IP: 1.2.3.4",
+    "Prefer: respond-async",
+    "Prefer: \u{ff}",
+    "Cookie: a=b",
+    "Accept: text/html",
+    "Range: bytes=0-",
+    "If-Match: *",
 ];
 
 const BODIES: &[&str] = &[
-    "", "{", "{}", "[]", "null", "{\"server_name\":\"main\"}", "{\"server_name\":[\"main\",1]}", "{\"a\":{\"b\":{}}}",
-    "{\"server_name\":1e999}", "{\"server_name\":\"\\ud800\"}", "server_name=main", "server_name=%", "a=b&a=c", "5\r\nhello\r\n0\r\n\r\n",
-    "zz\r\nhello", "\u{0}\u{0}\u{0}", "_method=DELETE", "{\"server_name\":\"main\"}{\"x\":1}", "\u{feff}{}",
+    "",
+    "{",
+    "{}",
+    "[]",
+    "null",
+    "{\"server_name\":\"main\"}",
+    "{\"server_name\":[\"main\",1]}",
+    "{\"a\":{\"b\":{}}}",
+    "{\"server_name\":1e999}",
+    "{\"server_name\":\"\\ud800\"}",
+    "server_name=main",
+    "server_name=%",
+    "a=b&a=c",
+    "5\r\nhello\r\n0\r\n\r\n",
+    "zz\r\nhello",
+    "\u{0}\u{0}\u{0}",
+    "_method=DELETE",
+    "{\"server_name\":\"main\"}{\"x\":1}",
+    "\u{feff}{}",
 ];
 
 /// A request put together of parts, few of which fit.
@@ -58,7 +139,14 @@ fn grammar(random: &mut Random, token: &str) -> Vec<u8> {
     text.push(' ');
     text += random.one_of(PATHS);
     text += random.one_of(QUERIES);
-    text += random.one_of(&[" HTTP/1.1", " HTTP/1.0", " HTTP/2.0", " HTTP/9", "", " HTTP/1.1 x"]);
+    text += random.one_of(&[
+        " HTTP/1.1",
+        " HTTP/1.0",
+        " HTTP/2.0",
+        " HTTP/9",
+        "",
+        " HTTP/1.1 x",
+    ]);
     text += random.one_of(&["\r\n", "\r\n", "\r\n", "\n", "\r"]);
     if random.below(8) > 0 {
         text += "Host: 127.0.0.1\r\n";
@@ -89,8 +177,16 @@ fn damaged(random: &mut Random, token: &str, ticket: &str) -> Vec<u8> {
         0 => ("GET", "/auth/user".to_owned(), ""),
         1 => ("GET", "/history/list?limit=5".to_owned(), ""),
         2 => ("GET", format!("/history/result?ticket={ticket}"), ""),
-        3 => ("POST", "/barman/list-backups".to_owned(), "{\"server_name\":\"main\"}"),
-        4 => ("POST", "/barman/keep".to_owned(), "{\"server_name\":\"main\",\"backup_id\":\"latest\",\"target\":\"full\"}"),
+        3 => (
+            "POST",
+            "/barman/list-backups".to_owned(),
+            "{\"server_name\":\"main\"}",
+        ),
+        4 => (
+            "POST",
+            "/barman/keep".to_owned(),
+            "{\"server_name\":\"main\",\"backup_id\":\"latest\",\"target\":\"full\"}",
+        ),
         _ => ("GET", "/barman/help".to_owned(), ""),
     };
     let text = format!(
@@ -216,5 +312,8 @@ fn malformed(run: &mut Run) {
         .iter()
         .map(|(status, count)| format!("{count} × {status}"))
         .collect();
-    run.measure(format!("answers: {}; the service grew by {grown} MiB", answers.join(", ")));
+    run.measure(format!(
+        "answers: {}; the service grew by {grown} MiB",
+        answers.join(", ")
+    ));
 }

@@ -61,9 +61,52 @@ impl Drop for Folders {
 
 /// Text that nobody should send, and some do.
 const ODD: &[&str] = &[
-    "", "-", "--", "-x", "--help", "--remote-ssh-command=x", "a b", " a", "a\nb", "a\tb", "'", "\"", "$(id)", "`id`", "a;b",
-    "%s", "{x}", "\u{0}", "\u{202e}x", "ä", "日本", "*", "~", "../x", "/", "/etc", "=", "a=b", "true", "false", "null", "all", "latest",
-    "1e3", "-1", "+1", " 1", "01", "0x10", "1_000", "١", "99999999999999999999", "\\", "a\\nb", "a,b", "[x]",
+    "",
+    "-",
+    "--",
+    "-x",
+    "--help",
+    "--remote-ssh-command=x",
+    "a b",
+    " a",
+    "a\nb",
+    "a\tb",
+    "'",
+    "\"",
+    "$(id)",
+    "`id`",
+    "a;b",
+    "%s",
+    "{x}",
+    "\u{0}",
+    "\u{202e}x",
+    "ä",
+    "日本",
+    "*",
+    "~",
+    "../x",
+    "/",
+    "/etc",
+    "=",
+    "a=b",
+    "true",
+    "false",
+    "null",
+    "all",
+    "latest",
+    "1e3",
+    "-1",
+    "+1",
+    " 1",
+    "01",
+    "0x10",
+    "1_000",
+    "١",
+    "99999999999999999999",
+    "\\",
+    "a\\nb",
+    "a,b",
+    "[x]",
 ];
 
 fn digits(random: &mut Random) -> String {
@@ -77,7 +120,9 @@ fn digits(random: &mut Random) -> String {
 fn word(random: &mut Random) -> String {
     const ALL: &[u8] = b"abcdefXYZ0123456789_.:-+ ";
     let count = 1 + random.below(12);
-    (0..count).map(|_| char::from(ALL[random.below(ALL.len())])).collect()
+    (0..count)
+        .map(|_| char::from(ALL[random.below(ALL.len())]))
+        .collect()
 }
 
 /// A value of a kind: as a rule one that it takes.
@@ -91,9 +136,15 @@ fn value(random: &mut Random, folders: &Folders, kind: Option<Kind>, choices: &[
     let own = word(random);
     let fixed: &[&str] = match kind {
         Some(Kind::Server) => SERVERS,
-        Some(Kind::BackupId | Kind::BackupIdOrAuto) => {
-            &["latest", "20261120T214304", "last-failed", "nightly.1", "oldest", "auto", "a:b"]
-        }
+        Some(Kind::BackupId | Kind::BackupIdOrAuto) => &[
+            "latest",
+            "20261120T214304",
+            "last-failed",
+            "nightly.1",
+            "oldest",
+            "auto",
+            "a:b",
+        ],
         Some(Kind::WalName) => &[
             "000000010000000000000003",
             "0000000A.history",
@@ -101,17 +152,23 @@ fn value(random: &mut Random, folders: &Folders, kind: Option<Kind>, choices: &[
             "000000010000000000000003.00000028.backup",
         ],
         Some(Kind::Lsn) => &["3/64000000", "0/0", "FFFFFFFF/FF"],
-        Some(Kind::Time) => &["2026-11-20 21:43:04.5+00:00", "2026-11-20T21:43:04Z", "Fri Nov 20 21:43:04 2026"],
+        Some(Kind::Time) => &[
+            "2026-11-20 21:43:04.5+00:00",
+            "2026-11-20T21:43:04Z",
+            "Fri Nov 20 21:43:04 2026",
+        ],
         Some(Kind::Timeline) => &["1", "2", "current", "latest"],
         Some(Kind::TargetAction) => &["pause", "promote", "shutdown"],
         Some(Kind::Size) => &["30Gi", "5MB", "100", "1Ti"],
         Some(Kind::Port) => &["5432", "1", "65535"],
         Some(Kind::FileName) => &["recovery.conf", "x_1-2.y"],
         Some(Kind::Process) => &["receive-wal"],
-        Some(Kind::Tablespace) => return format!("{own}:{}", folders.inside(&own.replace(' ', ""))),
-        Some(
-            Kind::RestoreDirectory | Kind::WalStaging | Kind::Staging | Kind::LocalStaging,
-        ) => return folders.inside(&own.replace([' ', '.'], "x")),
+        Some(Kind::Tablespace) => {
+            return format!("{own}:{}", folders.inside(&own.replace(' ', "")));
+        }
+        Some(Kind::RestoreDirectory | Kind::WalStaging | Kind::Staging | Kind::LocalStaging) => {
+            return folders.inside(&own.replace([' ', '.'], "x"));
+        }
         Some(Kind::RemoteCommand) => &[SSH_COMMAND, "ssh postgres@db2", "ssh evil"],
         Some(Kind::ExchangeDirectory) => return folders.exchange.display().to_string(),
         Some(Kind::ExchangeFile) => return folders.exchange.join("x.tar").display().to_string(),
@@ -187,7 +244,12 @@ fn give(
 ) {
     let parameter = match texts.as_slice() {
         [] => Parameter::Bool(true),
-        [one] if one.bytes().all(|byte| byte.is_ascii_digit()) && !one.is_empty() && !one.starts_with('0') && random.below(2) == 0 => {
+        [one]
+            if one.bytes().all(|byte| byte.is_ascii_digit())
+                && !one.is_empty()
+                && !one.starts_with('0')
+                && random.below(2) == 0 =>
+        {
             Parameter::Number(one.clone())
         }
         [one] => Parameter::Text(one.clone()),
@@ -220,7 +282,9 @@ fn ask_barman(run: &mut Run, cases: &str) -> String {
     run.hold(count == cases.lines().count().to_string(), || {
         format!("the parser said {count:?}; {complaint}")
     });
-    let refused = lines.iter().position(|line| line.starts_with("refused by barman: "));
+    let refused = lines
+        .iter()
+        .position(|line| line.starts_with("refused by barman: "));
     let refused = refused.map(|at| lines.remove(at)).unwrap_or_default();
     for line in lines {
         run.hold(false, || line.to_owned());
@@ -273,7 +337,10 @@ fn in_bulk(run: &mut Run) {
     }
     let count: usize = accepted.values().sum();
     run.hold(count * 10 > requests && accepted.len() >= 30, || {
-        format!("only {count} of {requests} were accepted, of {} commands", accepted.len())
+        format!(
+            "only {count} of {requests} were accepted, of {} commands",
+            accepted.len()
+        )
     });
     let refused = ask_barman(run, &cases);
     run.measure(format!(
@@ -313,15 +380,24 @@ fn over_http(run: &mut Run) {
         }
         body.insert("async".to_owned(), json!(false));
         let body = Value::Object(body);
-        let answer = bench.ada().post(&format!("/barman/{}", command.name), &body);
+        let answer = bench
+            .ada()
+            .post(&format!("/barman/{}", command.name), &body);
         run.once();
-        run.hold(answer.status < 500, || format!("{}: {body}: {}", command.name, answer.json()));
+        run.hold(answer.status < 500, || {
+            format!("{}: {body}: {}", command.name, answer.json())
+        });
         let (mut started, now) = bench.stand_in.log_from(seen);
         seen = now;
         started.retain(|line| line.get("start").is_some());
         let wanted = usize::from(matches!(answer.status, 200 | 202));
         run.hold(started.len() == wanted, || {
-            format!("{}: {body}: {} and {} starts", command.name, answer.status, started.len())
+            format!(
+                "{}: {body}: {} and {} starts",
+                command.name,
+                answer.status,
+                started.len()
+            )
         });
         if let [start] = started.as_slice() {
             commands.insert(command.name.clone());

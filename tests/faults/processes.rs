@@ -56,7 +56,10 @@ fn signal(pid: i32, signal: Signal) {
 pub fn runs(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
-        .and_then(|text| text.rsplit_once(')').map(|(_, rest)| rest.trim_start().chars().next()))
+        .and_then(|text| {
+            text.rsplit_once(')')
+                .map(|(_, rest)| rest.trim_start().chars().next())
+        })
         .flatten()
         .is_some_and(|state| state != 'Z' && state != 'X')
 }
@@ -75,7 +78,9 @@ fn supervisor_killed(run: &mut Run) {
     let (mut still, mut over) = (0, 0);
     for turn in 0..run.of(100, 6) {
         let sleep = run.random.milliseconds(50, 600).as_secs_f64();
-        bench.stand_in.control(&json!({"backup": {"stdout": "begun\n", "sleep": sleep, "exit": 3}}));
+        bench
+            .stand_in
+            .control(&json!({"backup": {"stdout": "begun\n", "sleep": sleep, "exit": 3}}));
         let (ticket, pid, supervisor) = started(&bench, &format!("k{turn}"));
         std::thread::sleep(run.random.milliseconds(0, 400));
         signal(supervisor, Signal::KILL);
@@ -135,7 +140,9 @@ fn barman_killed(run: &mut Run) {
         let (ticket, pid, _) = started(&bench, &format!("k{turn}"));
         let kept = bench.folder(&ticket).join("stderr");
         eventually("output", || {
-            fs::read(&kept).is_ok_and(|text| !text.is_empty()).then_some(())
+            fs::read(&kept)
+                .is_ok_and(|text| !text.is_empty())
+                .then_some(())
         });
         std::thread::sleep(run.random.milliseconds(0, 150));
         let since = Instant::now();
@@ -184,14 +191,17 @@ fn stopped(run: &mut Run) {
 }
 
 fn hanging(run: &mut Run) {
-    let control = json!({"backup": {"ignore": ["INT", "TERM", "HUP"], "stdout": "begun\n", "hang": true}});
+    let control =
+        json!({"backup": {"ignore": ["INT", "TERM", "HUP"], "stdout": "begun\n", "hang": true}});
     let bench = Bench::new(&control, &[]);
     let jobs: Vec<_> = (0..run.of(4, 1))
         .map(|turn| started(&bench, &format!("k{turn}")))
         .collect();
     let since = Instant::now();
     for (ticket, _, _) in &jobs {
-        let wish = bench.ada().form("/history/cancel", &format!("ticket={ticket}"));
+        let wish = bench
+            .ada()
+            .form("/history/cancel", &format!("ticket={ticket}"));
         run.hold(wish.status == 200, || format!("{}", wish.json()));
         run.once();
     }
@@ -226,7 +236,8 @@ fn flooding(run: &mut Run) {
     const LIMIT: u64 = 1 << 20;
     let bytes: u64 = run.of(5 << 30, 256 << 20);
     let text = "0123456789abcde".repeat(4);
-    let flood = json!({"stdout": "HEAD\n", "flood": {"bytes": bytes, "text": text, "newline": true}});
+    let flood =
+        json!({"stdout": "HEAD\n", "flood": {"bytes": bytes, "text": text, "newline": true}});
     let settings = ["barman.output_limit = 1MiB", "barman.sync_timeout = 600"];
     let bench = Bench::new(&json!({"backup": flood, "list-backups": flood}), &settings);
     let before = bench.server.size("VmRSS");
@@ -248,7 +259,10 @@ fn flooding(run: &mut Run) {
     run.hold(!runs(pid), || "barman runs on".to_owned());
     let seconds = since.elapsed().as_secs_f64();
     let lines = result["list"].as_array().unwrap();
-    let kept: usize = lines.iter().map(|line| line.as_str().unwrap().len() + 1).sum();
+    let kept: usize = lines
+        .iter()
+        .map(|line| line.as_str().unwrap().len() + 1)
+        .sum();
     let holds = result["state"] == "done"
         && result["truncated"] == true
         && result["bytes_total"] == bytes + 5
@@ -260,14 +274,19 @@ fn flooding(run: &mut Run) {
     // What Barman writes between two looks may stand there too; a disk takes what memory gives.
     let most = 512 << 20;
     run.hold(disk < most, || format!("{disk} bytes on disk"));
-    run.hold(memory < 32 << 10, || format!("a supervisor of {memory} KiB"));
+    run.hold(memory < 32 << 10, || {
+        format!("a supervisor of {memory} KiB")
+    });
     // The same within a request.
-    let answer = bench.ask("GET", "/barman/list-backups?server_name=main").unwrap();
+    let answer = bench
+        .ask("GET", "/barman/list-backups?server_name=main")
+        .unwrap();
     run.once();
     let body = answer.json();
-    run.hold(answer.status == 200 && body["bytes_total"] == bytes + 5, || {
-        format!("{}: {}", answer.status, body["bytes_total"])
-    });
+    run.hold(
+        answer.status == 200 && body["bytes_total"] == bytes + 5,
+        || format!("{}: {}", answer.status, body["bytes_total"]),
+    );
     let grown = bench.server.size("VmHWM").saturating_sub(before) / 1024;
     run.hold(grown < 64, || format!("the service grew by {grown} MiB"));
     bench.no_panic(run);
@@ -295,16 +314,25 @@ fn grandchild(run: &mut Run) {
         run.hold(holds, || format!("{result}"));
     }
     let since = Instant::now();
-    let answer = bench.ask("GET", "/barman/list-backups?server_name=main").unwrap();
+    let answer = bench
+        .ask("GET", "/barman/list-backups?server_name=main")
+        .unwrap();
     times.add(since.elapsed());
     run.once();
-    run.hold(answer.json()["list"] == json!(["begun"]), || format!("{answer:?}"));
-    run.hold(times.slowest() < Duration::from_secs(5), || ms(times.slowest()));
+    run.hold(answer.json()["list"] == json!(["begun"]), || {
+        format!("{answer:?}")
+    });
+    run.hold(times.slowest() < Duration::from_secs(5), || {
+        ms(times.slowest())
+    });
     for line in bench.stand_in.log() {
         if let Some(pid) = line.get("grandchild") {
             signal(number(pid), Signal::KILL);
         }
     }
     bench.no_panic(run);
-    run.measure(format!("ended {} after Barman began (slowest)", ms(times.slowest())));
+    run.measure(format!(
+        "ended {} after Barman began (slowest)",
+        ms(times.slowest())
+    ));
 }

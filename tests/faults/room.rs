@@ -257,7 +257,9 @@ fn read_only(run: &mut Run) {
             "/barman/keep?server_name=main&backup_id=latest&target=full",
         ] {
             let answer = ada.request("POST", target, &[], b"");
-            run.hold(answer.status == 503, || format!("{target}: {}", answer.json()));
+            run.hold(answer.status == 503, || {
+                format!("{target}: {}", answer.json())
+            });
         }
         let starts = bench.stand_in.starts().len();
         run.hold(starts == before, || format!("{} starts", starts - before));
@@ -267,7 +269,9 @@ fn read_only(run: &mut Run) {
             "/auth/user".to_owned(),
         ] {
             let answer = ada.get(&target);
-            run.hold(answer.status == 200, || format!("{target}: {}", answer.json()));
+            run.hold(answer.status == 200, || {
+                format!("{target}: {}", answer.json())
+            });
         }
         run.hold(bench.server.get("/healthz").status == 200, || {
             "the process is not healthy".to_owned()

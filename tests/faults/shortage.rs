@@ -272,7 +272,10 @@ fn look_at_job(
         .filter(|line| has_word(line, word) || has_word(line, &format!("--name=n{word}")))
         .count();
     let accepted = status == 202 || status == 200;
-    let states: Vec<_> = own.iter().map(|job| job["state"].as_str().unwrap()).collect();
+    let states: Vec<_> = own
+        .iter()
+        .map(|job| job["state"].as_str().unwrap())
+        .collect();
     let holds = match states.as_slice() {
         [] => starts == 0 && !accepted,
         ["done"] => starts == 1 && ticket.is_none_or(|ticket| own[0]["ticket"] == ticket),

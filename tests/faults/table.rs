@@ -60,7 +60,11 @@ impl Table {
             machine(),
             lab.fact("BARMAN_VERSION"),
             lab.fact("PG_VERSION"),
-            if cfg!(debug_assertions) { "debug" } else { "release" }
+            if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            }
         )
         .unwrap();
         for (family, title) in TITLES {

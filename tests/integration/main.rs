@@ -21,6 +21,7 @@ mod kill_minus_nine;
 mod layers;
 mod parser_score;
 mod real_barman;
+mod remote;
 mod rig;
 mod running;
 mod service;

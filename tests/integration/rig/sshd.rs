@@ -157,6 +157,17 @@ impl Sshd {
         found.split_off(found.len().min(1))
     }
 
+    /// The value of `remote_ssh` that leads to it.
+    pub fn remote_ssh(&self) -> String {
+        format!(
+            "ssh -p {} -i {} -o UserKnownHostsFile={} -o GlobalKnownHostsFile=none {}@127.0.0.1",
+            self.port,
+            self.file("client_key").display(),
+            self.file("known_hosts").display(),
+            Lab::get().fact("LAB_USER")
+        )
+    }
+
     /// The way to it.
     pub fn link(&self) -> Link {
         self.link_as(Lab::get().fact("LAB_USER"))

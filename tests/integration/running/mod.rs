@@ -38,7 +38,7 @@ struct Bench {
 }
 
 /// What a stand-in with few commands does besides.
-fn control(actions: &Value) -> Value {
+pub fn control(actions: &Value) -> Value {
     let text =
         fs::read_to_string(PathBuf::from(Lab::get().fact("HELP_DIR")).join("_help.txt")).unwrap();
     // The same page with fewer commands, in the set and in the list.
@@ -117,13 +117,13 @@ impl Bench {
 
 /// A backup of `main`, accepted; with its ticket.
 #[track_caller]
-fn backup(user: &User<'_>) -> String {
+pub fn backup(user: &User<'_>) -> String {
     user.form("/barman/backup", "server_name=main").ticket()
 }
 
 /// Asks again and again until there is an answer, for 30 seconds at most.
 #[track_caller]
-fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -146,7 +146,7 @@ fn status_of(pid: u64, field: &str) -> Option<String> {
 }
 
 /// Whether a process runs, and is no zombie.
-fn runs(pid: u64) -> bool {
+pub fn runs(pid: u64) -> bool {
     status_of(pid, "State").is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
@@ -156,12 +156,12 @@ fn peak(pid: u64) -> u64 {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-fn signal(pid: u64, signal: rustix::process::Signal) {
+pub fn signal(pid: u64, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-fn number(value: &Value) -> u64 {
+pub fn number(value: &Value) -> u64 {
     value
         .as_u64()
         .unwrap_or_else(|| panic!("{value} is no number"))
