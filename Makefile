@@ -2,7 +2,7 @@
 .PHONY: help demo demo-stop transcript test bench lint clean
 
 help:
-	@echo 'make demo        start a PostgreSQL, a Barman and barmanapi, and show a backup over HTTP'
+	@echo 'make demo        start a PostgreSQL, a Barman and barmanapi, and show a backup over HTTP (REMOTE=1: with Barman reached over SSH)'
 	@echo 'make demo-stop   stop what make demo started and remove it'
 	@echo 'make transcript  run the demo and write what it showed into README.md'
 	@echo 'make test        every test, on a real Barman that is brought up and taken down (KEEP_LAB=1: left up)'
@@ -11,7 +11,7 @@ help:
 	@echo 'make clean       remove what was built'
 
 demo:
-	@tests/lab/demo.sh
+	@REMOTE='$(REMOTE)' tests/lab/demo.sh
 
 demo-stop:
 	@tests/lab/demo.sh --stop

@@ -2,14 +2,25 @@
 
 use std::process::Command;
 
-#[test]
-fn the_transcript_of_the_readme_is_what_the_demo_shows() {
+#[track_caller]
+fn check(options: &[&str]) {
     let root = env!("CARGO_MANIFEST_DIR");
     let output = Command::new(format!("{root}/tests/lab/demo.sh"))
         .args(["--check", &format!("{root}/README.md")])
         .args(["--binary", env!("CARGO_BIN_EXE_barmanapi")])
+        .args(options)
         .output()
         .unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words}");
+}
+
+#[test]
+fn the_transcript_of_the_readme_is_what_the_demo_shows() {
+    check(&[]);
+}
+
+#[test]
+fn the_transcript_of_the_readme_is_what_the_demo_shows_over_ssh() {
+    check(&["--remote"]);
 }

@@ -8,19 +8,21 @@
 #
 #   --binary PATH   takes this program instead of building one
 #   --dir DIR       another folder for the lab
+#   --remote        Barman is reached over SSH, as on another host (also: REMOTE=1)
 set -euo pipefail
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 cd "$tree"
 # shellcheck source=rust.sh
 . tests/lab/rust.sh
 
-mode=show file='' binary='' dir=''
+mode=show file='' binary='' dir='' remote=${REMOTE:-}
 while (($#)); do
     case $1 in
         --stop) mode=stop; shift ;;
         --transcript | --check) mode=${1#--} file=${2:?"$1 needs a file"}; shift 2 ;;
         --binary) binary=${2:?--binary needs a path}; shift 2 ;;
         --dir) dir=${2:?--dir needs a folder}; shift 2 ;;
+        --remote) remote=1; shift ;;
         *) missing "unknown argument '$1'" ;;
     esac
 done
@@ -28,7 +30,7 @@ case $mode in
     show | stop) dir=${dir:-$("$lab" default-dir demo)} ;;
     # The name that the reader of the transcript sees.
     transcript) dir=${dir:-/var/tmp/barmanapi-demo} ;;
-    check) dir=${dir:-$("$lab" default-dir transcript)} ;;
+    check) dir=${dir:-$("$lab" default-dir "transcript${remote:+-remote}")} ;;
 esac
 begin='<!-- transcript:begin -->' end='<!-- transcript:end -->'
 
@@ -97,6 +99,13 @@ for port in (1935, 0):
         print(s.getsockname()[1])
         break')
 config=$dir/etc/barmanapi.conf
+over_ssh=''
+if [[ $remote && $remote != 0 ]]; then
+    over_ssh="remote = true
+remote_ssh = ssh -p $SSH_PORT -i $SSH_KEY -o UserKnownHostsFile=$SSH_KNOWN_HOSTS $LAB_USER@$SSH_HOST
+"
+    echo "Barman is reached over SSH: ${over_ssh##*remote_ssh = }"
+fi
 program=$dir/bin/$(basename "$binary")
 password=$(python3 -c 'import secrets; print(secrets.token_urlsafe(18))')
 "$LAB_RUN" mkdir -p "$WORK_DIR/store"
@@ -113,7 +122,7 @@ port = $port
 [barman]
 config_file = $BARMAN_CONF
 command = $BARMAN
-
+$over_ssh
 ; restores go below this folder of the Barman host, and nowhere else
 [target:local]
 ssh_command =
