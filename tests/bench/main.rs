@@ -17,6 +17,7 @@
 )]
 
 mod bare;
+mod over_ssh;
 mod site;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -64,6 +65,7 @@ fn measure() {
     list_against_process(&site, server.port, &token);
     memory_after_logins(&server);
     server.stop();
+    over_ssh::command_against_ssh(&site);
 }
 
 fn cores() -> usize {

@@ -87,12 +87,20 @@ impl Site {
             0o755,
         );
         site.write("starts", "", 0o644);
-        let config = format!(
-            "[user]\nconfig_file = {0}/client.conf\n\n[application]\nstore_directory = {0}/store\nport = 0\n\n[barman]\ncommand = {0}/barman\nconfig_file = {1}\n",
-            site.folder.display(),
-            site.fact("BARMAN_CONF")
+        let config = |store: &str| {
+            format!(
+                "[user]\nconfig_file = {0}/client.conf\n\n[application]\nstore_directory = {0}/{store}\nport = 0\n\n[barman]\ncommand = {0}/barman\nconfig_file = {1}\n",
+                site.folder.display(),
+                site.fact("BARMAN_CONF")
+            )
+        };
+        site.write("barmanapi.conf", &config("store"), 0o600);
+        let over_ssh = format!(
+            "{}remote = true\nremote_ssh = ssh {}\n",
+            config("store-over-ssh"),
+            site.way().join(" ")
         );
-        site.write("barmanapi.conf", &config, 0o600);
+        site.write("over-ssh.conf", &over_ssh, 0o600);
         let mut add = site.command(&site.binary);
         add.args([
             "user",
@@ -171,12 +179,50 @@ impl Site {
         fs::read(self.folder.join("starts")).unwrap().len() / 2
     }
 
+    /// The arguments of ssh that lead to the lab's sshd.
+    fn way(&self) -> Vec<String> {
+        let known = format!("UserKnownHostsFile={}", self.fact("SSH_KNOWN_HOSTS"));
+        let target = format!("{}@{}", self.fact("LAB_USER"), self.fact("SSH_HOST"));
+        [
+            "-p",
+            self.fact("SSH_PORT"),
+            "-i",
+            self.fact("SSH_KEY"),
+            "-o",
+            &known,
+            &target,
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    /// Runs Barman over a connection of its own, output to nowhere.
+    pub fn ssh_barman(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(Path::new("/usr/bin/ssh"));
+        command
+            .args(self.way())
+            .arg(self.folder.join("barman"))
+            .args(["-c", self.fact("BARMAN_CONF")])
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
     pub fn serve(&self) -> Process {
+        self.serve_with("barmanapi.conf")
+    }
+
+    /// The same with Barman behind the lab's sshd.
+    pub fn serve_over_ssh(&self) -> Process {
+        self.serve_with("over-ssh.conf")
+    }
+
+    fn serve_with(&self, config: &str) -> Process {
         let mut command = self.command(&self.binary);
         command
             .arg("serve")
             .arg("--config")
-            .arg(self.folder.join("barmanapi.conf"));
+            .arg(self.folder.join(config));
         let process = listen(command);
         let begin = Instant::now();
         while !request(process.port, "/readyz", "").starts_with("HTTP/1.1 200") {
