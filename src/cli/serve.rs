@@ -307,11 +307,8 @@ async fn watch_barman(refresh: Arc<Refresh>) {
 
 async fn rebuild_on_hangup(refresh: Arc<Refresh>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        let refresh = Arc::clone(&refresh);
-        match blocking::run(move || refresh.rebuild()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the catalogue stays as it was"),
-            Err(error) => tracing::error!(%error, "the catalogue stays as it was"),
+        if let Err(error) = refresh.rebuild().await {
+            tracing::error!(%error, "the catalogue stays as it was");
         }
     }
 }

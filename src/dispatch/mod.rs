@@ -24,7 +24,6 @@ pub use trail::entry;
 
 use crate::audit::{Audit, Entry};
 use crate::auth::Caller;
-use crate::blocking;
 use crate::catalogue::argv::Places;
 use crate::catalogue::traits::Traits;
 use crate::catalogue::{Catalogue, Command, document};
@@ -168,9 +167,7 @@ impl Dispatch {
 
     async fn rebuild(&self, wish: &Entry) -> Result<Arc<Catalogue>, Refusal> {
         self.record(wish.clone()).await?;
-        let refresh = Arc::clone(&self.refresh);
-        let rebuilt = blocking::run(move || refresh.rebuild()).await;
-        Ok(rebuilt.map_err(Refusal::internal)??)
+        Ok(self.refresh.rebuild().await?)
     }
 
     /// Why the service is not ready to run commands; nothing when it is.

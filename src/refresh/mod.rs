@@ -149,7 +149,7 @@ pub struct Refresh {
     garbage: Garbage,
     known: RwLock<Option<Saved>>,
     /// Held while a rebuild goes on; the time is that of the last one that a caller asked for.
-    rebuilding: Mutex<Option<Instant>>,
+    rebuilding: Arc<tokio::sync::Mutex<Option<Instant>>>,
     trouble: Mutex<Option<String>>,
     servers: Arc<tokio::sync::Mutex<KnownServers>>,
 }
@@ -165,7 +165,7 @@ impl Refresh {
             store,
             garbage,
             known: RwLock::new(known),
-            rebuilding: Mutex::default(),
+            rebuilding: Arc::default(),
             trouble: Mutex::default(),
             servers: Arc::default(),
         }
@@ -199,10 +199,7 @@ impl Refresh {
     /// # Errors
     /// When Barman can't be asked or understood; the last good catalogue stays.
     pub fn rebuild_if_changed(&self) -> Result<(), RefreshError> {
-        let _one_at_a_time = self
-            .rebuilding
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.rebuilding.blocking_lock();
         let fingerprint = Fingerprint::of(&self.barman);
         if let Ok(fingerprint) = &fingerprint
             && self.trouble().is_none()
@@ -218,22 +215,24 @@ impl Refresh {
         self.rebuild_with(fingerprint).map(|_| ())
     }
 
-    /// Builds the catalogue anew. Blocks.
+    /// Builds the catalogue anew.
     ///
     /// # Errors
     /// When Barman can't be asked or understood; the last good catalogue stays. When a rebuild
     /// that a caller asked for ended less than [`REBUILD_PAUSE`] ago.
-    pub fn rebuild(&self) -> Result<Arc<Catalogue>, RefreshError> {
-        let mut last = self
-            .rebuilding
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    pub async fn rebuild(self: &Arc<Self>) -> Result<Arc<Catalogue>, RefreshError> {
+        // Whoever waits here holds no thread.
+        let mut last = Arc::clone(&self.rebuilding).lock_owned().await;
         if last.is_some_and(|last| last.elapsed() < REBUILD_PAUSE) {
             return Err(RefreshError::TooSoon);
         }
-        let rebuilt = self.rebuild_with(Fingerprint::of(&self.barman));
-        *last = Some(Instant::now());
-        rebuilt
+        let refresh = Arc::clone(self);
+        let rebuilt = blocking::run(move || {
+            let rebuilt = refresh.rebuild_with(Fingerprint::of(&refresh.barman));
+            *last = Some(Instant::now());
+            rebuilt
+        });
+        rebuilt.await.map_err(AskError::Follow)?
     }
 
     fn rebuild_with(
@@ -294,21 +293,21 @@ impl Refresh {
             .collect();
         let waiting = Mutex::new(names.iter());
         let texts = std::thread::scope(|scope| {
+            let ask = || {
+                let mut texts = Vec::new();
+                loop {
+                    let next = waiting
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .next();
+                    let Some(name) = next else { return Ok(texts) };
+                    texts.push((name, self.ask_help(&[name.as_str(), "--help"])?));
+                }
+            };
             let workers: Vec<_> = (0..AT_ONCE)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut texts = Vec::new();
-                        loop {
-                            let next = waiting
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .next();
-                            let Some(name) = next else { return Ok(texts) };
-                            texts.push((name, self.ask_help(&[name.as_str(), "--help"])?));
-                        }
-                    })
-                })
-                .collect();
+                .map(|_| std::thread::Builder::new().spawn_scoped(scope, ask))
+                .collect::<io::Result<_>>()
+                .map_err(AskError::Follow)?;
             let mut texts = HashMap::new();
             for worker in workers {
                 let done: Result<Vec<_>, RefreshError> =
@@ -375,4 +374,46 @@ impl Refresh {
 
 fn file(store: &Store) -> PathBuf {
     store.config().join("barman.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rebuilds_that_wait_hold_no_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let garbage = store.garbage().unwrap();
+        let barman = Barman {
+            program: dir.path().join("barman"),
+            config_file: None,
+        };
+        let refresh = Arc::new(Refresh::new(barman, store, garbage));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let held = Arc::clone(&refresh.rebuilding).lock_owned().await;
+            let waiting: Vec<_> = (0..8)
+                .map(|_| {
+                    let refresh = Arc::clone(&refresh);
+                    tokio::spawn(async move { refresh.rebuild().await })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            let other = tokio::time::timeout(Duration::from_secs(20), blocking::run(|| 1));
+            assert_eq!(other.await.unwrap().unwrap(), 1);
+            drop(held);
+            let mut too_soon = 0;
+            for waiting in waiting {
+                let outcome = waiting.await.unwrap();
+                too_soon += usize::from(matches!(outcome, Err(RefreshError::TooSoon)));
+            }
+            assert_eq!(too_soon, 7);
+        });
+    }
 }
