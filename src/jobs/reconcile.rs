@@ -8,10 +8,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use super::{end, submit};
 use crate::clock;
 use crate::output::Kept;
+use crate::runner::GRACE;
 use crate::runner::capture::Follower;
 use crate::runner::process::Identity;
-use crate::store::record::{EndState, JobFolder, JobResult, Reason, read_json};
+use crate::store::record::{EndState, Job, JobFolder, JobResult, Reason, read_json};
 use crate::store::{Store, StoreError};
+use rustix::process::Signal;
+
+/// Bytes kept of each output where nobody knows any more how many were wanted.
+const OUTPUT_LIMIT: u64 = 16 << 20;
 
 /// Looks at every open job.
 ///
@@ -27,32 +32,84 @@ pub fn look_at_all(store: &Store) -> Result<(), StoreError> {
 }
 
 /// Looks at one open job: completes an end that a crash has cut short, removes what was never
-/// recorded, and records a job as lost when its supervisor and its Barman are both gone.
+/// recorded, records a job as lost when its supervisor and its Barman are both gone, and brings the
+/// stop to its end that somebody asked for before the supervisor died.
 ///
 /// # Errors
 /// When a step can't be done; the job stays open.
 pub fn look_at(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
-    let Some(job) = folder.job()? else {
-        return store.remove_unrecorded(folder);
+    let job = match folder.job() {
+        Ok(Some(job)) => Some(job),
+        Ok(None) => return store.remove_unrecorded(folder),
+        Err(error) if error.is_damaged() => None,
+        Err(error) => return Err(error),
     };
-    let Some(lock) = folder.lock()? else {
+    let _one_at_a_time = store.lock_looking_after()?;
+    // A lock that is free stays free: it only ever goes from whoever accepts, or from here, to a
+    // supervisor.
+    if folder.is_supervised()? {
+        return Ok(());
+    }
+    let ended = match folder.result() {
+        Ok(result) => result.is_some(),
+        Err(error) if error.is_damaged() => true,
+        Err(error) => return Err(error),
+    };
+    match job {
+        Some(job) if ended => end::complete(store, folder, &job),
+        None if ended => store.close_recorded(folder, |_| {}),
+        _ if store.abroad(folder.ticket())?.is_some() => go_on(store, folder),
+        _ => record_lost(store, folder, job.as_ref()),
+    }
+}
+
+/// Gives a job another supervisor: on the Barman host it goes on, and its end is kept there for
+/// whoever asks.
+fn go_on(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
+    // Whoever asks just now whether somebody holds it shares it for a moment; then the next look
+    // does it.
+    let Some(lock) = folder.try_lock()? else {
         return Ok(());
     };
-    if folder.result()?.is_some() {
-        return end::complete(store, folder, &job);
+    match submit::start_supervisor(store, folder.ticket(), &lock) {
+        Ok(_supervisor) => Ok(()),
+        Err(source) => Err(StoreError::Record {
+            path: folder.path().to_owned(),
+            source,
+        }),
     }
-    if store.abroad(folder.ticket())?.is_some() {
-        // On the Barman host it goes on, and its end is kept there for whoever asks.
-        return match submit::start_supervisor(store, folder.ticket(), &lock) {
-            Ok(_supervisor) => Ok(()),
-            Err(source) => Err(StoreError::Record {
-                path: folder.path().to_owned(),
-                source,
-            }),
-        };
+}
+
+fn record_lost(store: &Store, folder: &JobFolder, job: Option<&Job>) -> Result<(), StoreError> {
+    let Some(lost) = lost(folder)? else {
+        return kill_cancelled(folder);
+    };
+    let limit = job.map_or(OUTPUT_LIMIT, |job| job.output_limit);
+    let lost = JobResult {
+        stdout: keep(folder, "stdout", limit)?,
+        stderr: keep(folder, "stderr", limit)?,
+        ..lost
+    };
+    match job {
+        Some(job) => end::record(store, folder, job, &lost),
+        None => {
+            tracing::error!(ticket = %folder.ticket(), "the record of a job is damaged; it is lost");
+            let damaged = JobResult {
+                reason: Some(Reason::RecordDamaged),
+                detail: Some("the record of what was accepted is damaged".to_owned()),
+                ..lost
+            };
+            end::record_damaged(store, folder, &damaged)
+        }
     }
+}
+
+/// The end of a job whose supervisor is gone, as far as it is known; `None` while Barman runs.
+///
+/// # Errors
+/// When it can't be told: what is looked at again must not be recorded, an end stays for ever.
+pub(super) fn lost(folder: &JobFolder) -> Result<Option<JobResult>, StoreError> {
     let identity: Option<Identity> = read_json(&folder.process())?;
-    // What can't be told now is looked at again; an end that is recorded stays for ever.
     let unknown = |source| StoreError::Record {
         path: folder.process(),
         source,
@@ -60,11 +117,11 @@ pub fn look_at(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
     let mut restarted = false;
     if let Some(identity) = &identity {
         if identity.is_alive().map_err(unknown)? {
-            return Ok(());
+            return Ok(None);
         }
         restarted = identity.is_of_another_boot().map_err(unknown)?;
     }
-    let result = JobResult {
+    Ok(Some(JobResult {
         state: EndState::Lost,
         exit_code: None,
         signal: None,
@@ -79,10 +136,25 @@ pub fn look_at(store: &Store, folder: &JobFolder) -> Result<(), StoreError> {
         started_at: folder.started_at(),
         ended_at: clock::text(clock::now()),
         duration_ms: None,
-        stdout: keep(folder, "stdout", job.output_limit)?,
-        stderr: keep(folder, "stderr", job.output_limit)?,
+        stdout: Kept::default(),
+        stderr: Kept::default(),
+    }))
+}
+
+/// Kills a Barman without a supervisor that had its time to end after somebody asked for it.
+fn kill_cancelled(folder: &JobFolder) -> Result<(), StoreError> {
+    if folder.cancelled_for().is_none_or(|since| since < GRACE) {
+        return Ok(());
+    }
+    let Some(identity) = read_json::<Identity>(&folder.process())? else {
+        return Ok(());
     };
-    end::record(store, folder, &job, &result)
+    identity
+        .signal_group(Signal::KILL)
+        .map_err(|source| StoreError::Record {
+            path: folder.process(),
+            source,
+        })
 }
 
 /// Keeps an output anew from its capture file; when there is none, what was kept stays.

@@ -8,7 +8,6 @@ use super::{Jobs, reconcile};
 use crate::clock;
 use crate::names::{Ticket, UserName};
 use crate::output::Kept;
-use crate::runner::GRACE;
 use crate::runner::process::Identity;
 use crate::store::StoreError;
 use crate::store::index::Ended;
@@ -70,12 +69,40 @@ impl Jobs {
             return Ok(Some(supervised(folder)));
         }
         // The supervisor is gone: it has recorded the end since, or it never will.
-        reconcile::look_at(&self.store, folder)?;
+        match reconcile::look_at(&self.store, folder) {
+            Err(error) if error.is_unwritable() => return self.unwritten(folder),
+            looked => looked?,
+        }
         match self.end(folder)? {
             Some(result) => Ok(Some(State::Ended(result))),
             None if !folder.path().exists() => Ok(None),
             None => self.unrecorded(folder).map(Some),
         }
+    }
+
+    /// The state of a job without a supervisor while the store takes no record of its end. One on
+    /// another host goes on there.
+    fn unwritten(&self, folder: &JobFolder) -> Result<Option<State>, StoreError> {
+        if let Some(result) = self.end(folder)? {
+            return Ok(Some(State::Ended(result)));
+        }
+        if self.store.abroad(folder.ticket())?.is_some() {
+            return Ok(Some(supervised(folder)));
+        }
+        Ok(Some(reconcile::lost(folder)?.map_or(
+            State::LostRunning,
+            |lost| {
+                let incomplete = Kept {
+                    incomplete: true,
+                    ..Kept::default()
+                };
+                State::Ended(JobResult {
+                    stdout: incomplete,
+                    stderr: incomplete,
+                    ..lost
+                })
+            },
+        )))
     }
 
     /// The state of a job that has no supervisor and no recorded end after it was looked at:
@@ -135,8 +162,14 @@ impl Jobs {
         match self.state(&folder)? {
             None | Some(State::Ended(_)) => Ok(()),
             Some(State::Queued | State::Running { .. }) => folder.request_cancel(&wish),
-            Some(State::LostRunning) if folder.orphaned().exists() => folder.request_cancel(&wish),
-            Some(State::LostRunning) => stop_without_supervisor(&folder),
+            // Whoever asked first has begun it; whoever looks after lost jobs brings it to its end.
+            Some(State::LostRunning) if folder.cancelled_for().is_some() => Ok(()),
+            Some(State::LostRunning) => {
+                if !folder.orphaned().exists() {
+                    interrupt_without_supervisor(&folder)?;
+                }
+                folder.request_cancel(&wish)
+            }
         }
     }
 }
@@ -154,26 +187,17 @@ fn supervised(folder: &JobFolder) -> State {
     }
 }
 
-/// Stops what a dead supervisor left running, as the supervisor would have done.
-fn stop_without_supervisor(folder: &JobFolder) -> Result<(), StoreError> {
+/// Begins to stop what a dead supervisor left running, as the supervisor would have done.
+fn interrupt_without_supervisor(folder: &JobFolder) -> Result<(), StoreError> {
     let Some(identity) = read_json::<Identity>(&folder.process())? else {
         return Ok(());
     };
-    let failed = |source| StoreError::Record {
-        path: folder.process(),
-        source,
-    };
-    identity.signal_group(Signal::INT).map_err(failed)?;
-    let kill = move || {
-        std::thread::sleep(GRACE);
-        if let Err(error) = identity.signal_group(Signal::KILL) {
-            tracing::error!(%error, "a process without a supervisor can't be killed");
-        }
-    };
-    std::thread::Builder::new()
-        .spawn(kill)
-        .map(drop)
-        .map_err(failed)
+    identity
+        .signal_group(Signal::INT)
+        .map_err(|source| StoreError::Record {
+            path: folder.process(),
+            source,
+        })
 }
 
 /// An end whose record is damaged, as the index has it.

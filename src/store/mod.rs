@@ -20,7 +20,8 @@
 //!
 //! The folder of a job is locked (`flock`) by its supervisor from before the ticket is handed out
 //! until the end is recorded. A folder without a result whose lock is free is a lost job; no age
-//! and no process number is ever taken for an answer.
+//! and no process number is ever taken for an answer. Whoever looks after lost jobs takes a lock
+//! that has nothing to do with the folders, so that none of them seems to have a supervisor again.
 
 pub mod abroad;
 pub mod garbage;
@@ -33,6 +34,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::atomicfile::Lock;
 use crate::names::{Month, Ticket};
 
 /// The folders that every store has.
@@ -77,15 +79,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the cause is a lack of room.
+    /// Whether the cause is a lack of room, or a file system that takes nothing.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub fn is_unwritable(&self) -> bool {
         let (Self::Folder { source, .. } | Self::Record { source, .. }) = self else {
             return false;
         };
         matches!(
             source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::ReadOnlyFilesystem
         )
     }
 
@@ -156,9 +160,6 @@ impl Store {
             Ok(found) if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) => {
                 Some("the store's file system is read-only".to_owned())
             }
-            Ok(found) if found.f_bavail == 0 && found.f_blocks > 0 => {
-                Some("the store's file system is full".to_owned())
-            }
             Ok(_) => None,
             Err(error) => Some(format!("the store can't be looked at: {error}")),
         }
@@ -208,6 +209,15 @@ impl Store {
 
     fn open_folder(&self) -> PathBuf {
         self.root.join("active/open")
+    }
+
+    /// Waits until nobody else looks after jobs without a supervisor, in whatever process.
+    ///
+    /// # Errors
+    /// When the lock can't be opened or taken.
+    pub fn lock_looking_after(&self) -> Result<Lock, StoreError> {
+        let path = self.root.join("active/slots/lost");
+        Lock::exclusive(&path).map_err(StoreError::record(&path))
     }
 
     fn accept_lock(&self) -> PathBuf {

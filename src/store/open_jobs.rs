@@ -109,9 +109,15 @@ impl Store {
         folder.remove_captures()?;
         folder.remove_torn()?;
         folder.mask_job()?;
-        if let Some(result) = folder.result()? {
-            self.index_end(folder.ticket(), &result)?;
-            tell(&result);
+        match folder.result() {
+            Ok(Some(result)) => {
+                self.index_end(folder.ticket(), &result)?;
+                tell(&result);
+            }
+            Ok(None) => {}
+            // It will not get better, and the job must not stay open for it.
+            Err(error) if error.is_damaged() => {}
+            Err(error) => return Err(error),
         }
         self.remove_marker(folder.ticket())
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,14 @@ impl JobFolder {
         read_json(&self.file("cancel"))
     }
 
+    /// How long ago somebody asked to stop the job; `None` when nobody did. A clock that went back
+    /// makes it 0.
+    #[must_use]
+    pub fn cancelled_for(&self) -> Option<Duration> {
+        let asked = fs::metadata(self.file("cancel")).ok()?.modified().ok()?;
+        Some(SystemTime::now().duration_since(asked).unwrap_or_default())
+    }
+
     /// Asks the supervisor to stop the job; a second call keeps the first asker.
     ///
     /// # Errors
@@ -340,6 +348,19 @@ impl JobFolder {
         }
     }
 
+    /// Locks the folder; `None` when somebody else holds or shares it.
+    ///
+    /// # Errors
+    /// When the folder can't be opened or locked.
+    pub fn try_lock(&self) -> Result<Option<File>, StoreError> {
+        let folder = open_directory(&self.path).map_err(StoreError::record(&self.path))?;
+        match folder.try_lock() {
+            Ok(()) => Ok(Some(folder)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(StoreError::record(&self.path)(error)),
+        }
+    }
+
     /// Whether a supervisor holds the folder; nobody holds one that is gone.
     ///
     /// # Errors
@@ -354,34 +375,6 @@ impl JobFolder {
             Ok(()) => Ok(false),
             Err(fs::TryLockError::WouldBlock) => Ok(true),
             Err(fs::TryLockError::Error(error)) => Err(StoreError::record(&self.path)(error)),
-        }
-    }
-
-    /// Locks the folder; `None` when somebody else holds it.
-    ///
-    /// Whoever asks [`JobFolder::is_supervised`] shares the lock for a moment; that is waited for.
-    ///
-    /// # Errors
-    /// When the folder can't be opened or locked.
-    pub fn lock(&self) -> Result<Option<File>, StoreError> {
-        let folder = open_directory(&self.path).map_err(StoreError::record(&self.path))?;
-        loop {
-            match folder.try_lock() {
-                Ok(()) => return Ok(Some(folder)),
-                Err(fs::TryLockError::WouldBlock) => {}
-                Err(fs::TryLockError::Error(error)) => {
-                    return Err(StoreError::record(&self.path)(error));
-                }
-            }
-            match folder.try_lock_shared() {
-                Ok(()) => {}
-                Err(fs::TryLockError::WouldBlock) => return Ok(None),
-                Err(fs::TryLockError::Error(error)) => {
-                    return Err(StoreError::record(&self.path)(error));
-                }
-            }
-            folder.unlock().map_err(StoreError::record(&self.path))?;
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -230,3 +230,39 @@ fn a_damaged_record_spoils_only_its_own_ticket() {
     assert!(tickets(&page(&ada, "")).contains(&sound));
     assert!(server.get("/healthz").status == 200);
 }
+
+#[test]
+fn an_open_job_whose_record_is_damaged_is_closed_once_and_takes_no_place() {
+    let stand_in = StandIn::new();
+    stand_in.control(&json!({"backup": {"hang": true}}));
+    let site = site(&stand_in, &["barman.max_jobs = 1", "barman.queue = 0"]);
+    let server = serve(&site);
+    let ada = server.login("ada");
+    let ticket = ada.get(&backup("torn")).ticket();
+    let since = Instant::now();
+    let start = loop {
+        if let Some(start) = stand_in.starts().into_iter().next() {
+            break start;
+        }
+        assert!(since.elapsed() < Duration::from_secs(30));
+    };
+    Lab::get().write(&folder(&server, &ticket).join("job.json"), "{", 0o600);
+    for pid in ["ppid", "pid"] {
+        let pid = i32::try_from(start[pid].as_i64().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    let marker = server.store().join("active/open").join(&ticket);
+    while marker.exists() {
+        assert!(since.elapsed() < Duration::from_secs(30), "it stays open");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(tickets(&page(&ada, "state=lost")), [ticket.clone()]);
+    // The one place is free again.
+    ada.get(&backup("next")).ticket();
+    let told = site.logged();
+    let told = told
+        .lines()
+        .filter(|line| line.contains(&ticket) && line.contains("damaged"));
+    assert_eq!(told.count(), 1);
+}

@@ -180,3 +180,35 @@ fn an_end_that_finds_the_disk_full_is_recorded_when_there_is_room_again() {
     assert_eq!(result["list"], json!(["before"]), "{result}");
     assert_eq!(tickets(&page(&ada, "state=failed")), [ticket]);
 }
+
+#[test]
+fn a_job_that_is_lost_on_a_full_store_is_told_as_lost() {
+    let stand_in = StandIn::new();
+    stand_in.control(&json!({"backup": {"stdout": "before\n", "sleep": 0.7}}));
+    let site = Site::new(&Barman::StandIn(&stand_in), &[]);
+    let disk = SmallDisk::mount(site.file("store"));
+    site.user("ada", &["--full"]);
+    let server = serve(&site);
+    let ada = server.login("ada");
+    let ticket = ada.get(&backup("long")).ticket();
+    let since = Instant::now();
+    while starts_of(&stand_in, "long") == 0 {
+        assert!(since.elapsed() < Duration::from_secs(30));
+    }
+    disk.fill(0);
+    let supervisor = stand_in.starts()[0]["ppid"].as_i64().unwrap();
+    let supervisor = rustix::process::Pid::from_raw(supervisor.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+    loop {
+        let lost = ada.result(&ticket);
+        if lost["state"] == "lost" && lost["barman_still_runs"] == false {
+            break;
+        }
+        assert!(since.elapsed() < Duration::from_secs(30), "{lost}");
+    }
+    assert_eq!(tickets(&page(&ada, "state=lost")), [ticket.clone()]);
+    disk.free();
+    let result = ada.closed(&ticket);
+    assert_eq!(result["list"], json!(["before"]), "{result}");
+    assert_eq!(result["reason"], "supervisor_died", "{result}");
+}

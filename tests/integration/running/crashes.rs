@@ -140,6 +140,40 @@ fn a_lost_job_whose_barman_runs_on_can_be_stopped() {
 }
 
 #[test]
+fn a_stop_without_a_supervisor_is_asked_once_and_comes_to_its_end_whoever_dies() {
+    let stubborn = json!({"ignore": ["TERM", "HUP"], "stdout": PRINTS, "hang": true});
+    let mut bench = Bench::new(&json!({"backup": stubborn}), &[]);
+    let ticket = backup(&bench.admin());
+    let start = bench.started(1).remove(0);
+    let (pid, supervisor) = (number(&start["pid"]), number(&start["ppid"]));
+    signal(supervisor, Signal::KILL);
+    eventually("end of the supervisor", || {
+        (!runs(supervisor)).then_some(())
+    });
+    // As long as it is stopped it takes no SIGINT: the SIGKILL after the grace ends it.
+    signal(pid, Signal::STOP);
+    for _ in 0..3 {
+        bench
+            .admin()
+            .form("/history/cancel", &format!("ticket={ticket}"))
+            .expect(200);
+    }
+    let asked = bench.folder(&ticket).join("cancel");
+    let first = std::fs::read(&asked).unwrap();
+    // The service dies within the grace; the next one remembers.
+    bench.server.kill();
+    bench.server = bench.site.serve();
+    assert!(runs(pid), "the grace has not passed");
+    eventually("end of barman", || (!runs(pid)).then_some(()));
+    let ended = eventually("a recorded end", || {
+        Some(bench.admin().result(&ticket)).filter(|result| result["barman_still_runs"] == false)
+    });
+    assert_eq!(ended["state"], "lost", "{ended}");
+    assert_eq!(ended["list"], json!([PRINTS.trim()]), "{ended}");
+    assert_eq!(std::fs::read(asked).unwrap(), first);
+}
+
+#[test]
 fn a_supervisor_that_dies_before_barman_starts_leaves_a_lost_job_that_never_ran() {
     let bench = Bench::new(&json!({"delete": {"hang": true}}), &["barman.max_jobs = 1"]);
     let admin = bench.admin();
