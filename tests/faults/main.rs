@@ -27,6 +27,7 @@ mod bench;
 mod calls;
 mod crash;
 mod floods;
+mod host;
 mod malformed;
 mod oracle;
 mod processes;
@@ -43,6 +44,10 @@ mod shortage;
 mod table;
 mod trace;
 mod tracer;
+#[allow(dead_code, reason = "the integration tests use the rest")]
+#[path = "../integration/kill_minus_nine/truth.rs"]
+mod truth;
+mod twins;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -56,6 +61,8 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("shortage", shortage::FAULTS),
     ("processes", processes::FAULTS),
     ("room", room::FAULTS),
+    ("host", host::FAULTS),
+    ("twins", twins::FAULTS),
     ("floods", floods::FAULTS),
     ("words", malformed::FAULTS),
     ("words", oracle::FAULTS),

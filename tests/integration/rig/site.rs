@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -129,11 +129,6 @@ impl Site {
     /// Starts a server through these words, such as a shell that sets a limit and becomes it.
     pub fn serve_through(&self, words: &[&str], environment: &[(&str, &str)]) -> Server {
         let lab = Lab::get();
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.file("stderr"))
-            .unwrap();
         let mut command = match words {
             [] => lab.command(&lab.binary),
             [program, words @ ..] => {
@@ -142,8 +137,18 @@ impl Site {
                 command
             }
         };
+        command.envs(environment.iter().copied());
+        self.serve_by(command)
+    }
+
+    /// Starts a server by a command that ends in the program, and waits until it listens.
+    pub fn serve_by(&self, mut command: Command) -> Server {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.file("stderr"))
+            .unwrap();
         command
-            .envs(environment.iter().copied())
             .arg("serve")
             .arg("--config")
             .arg(self.file("barmanapi.conf"))
