@@ -28,6 +28,7 @@ mod calls;
 mod crash;
 mod floods;
 mod host;
+mod limits;
 mod malformed;
 mod oracle;
 mod processes;
@@ -59,6 +60,7 @@ use run::{Fault, Run};
 const FAMILIES: &[(&str, &[Fault])] = &[
     ("crash", crash::FAULTS),
     ("shortage", shortage::FAULTS),
+    ("shortage", limits::FAULTS),
     ("processes", processes::FAULTS),
     ("room", room::FAULTS),
     ("host", host::FAULTS),
