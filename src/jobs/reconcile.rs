@@ -90,18 +90,16 @@ fn record_lost(store: &Store, folder: &JobFolder, job: Option<&Job>) -> Result<(
         stderr: keep(folder, "stderr", limit)?,
         ..lost
     };
-    match job {
-        Some(job) => end::record(store, folder, job, &lost),
-        None => {
-            tracing::error!(ticket = %folder.ticket(), "the record of a job is damaged; it is lost");
-            let damaged = JobResult {
-                reason: Some(Reason::RecordDamaged),
-                detail: Some("the record of what was accepted is damaged".to_owned()),
-                ..lost
-            };
-            end::record_damaged(store, folder, &damaged)
-        }
+    if let Some(job) = job {
+        return end::record(store, folder, job, &lost);
     }
+    tracing::error!(ticket = %folder.ticket(), "the record of a job is damaged; it is lost");
+    let damaged = JobResult {
+        reason: Some(Reason::RecordDamaged),
+        detail: Some("the record of what was accepted is damaged".to_owned()),
+        ..lost
+    };
+    end::record_damaged(store, folder, &damaged)
 }
 
 /// The end of a job whose supervisor is gone, as far as it is known; `None` while Barman runs.

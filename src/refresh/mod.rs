@@ -386,6 +386,7 @@ mod tests {
         let store = Store::open(&dir.path().join("store")).unwrap();
         let garbage = store.garbage().unwrap();
         let barman = Barman {
+            host: Host::Here,
             program: dir.path().join("barman"),
             config_file: None,
         };

@@ -116,9 +116,7 @@ pub fn errors(name: &str) -> &'static [(&'static str, i32)] {
     const AGAIN: (&str, i32) = ("EAGAIN", libc::EAGAIN);
     match name {
         "openat" => &[MFILE, NFILE, NOMEM, IO, NOSPC, ROFS],
-        "write" | "pwrite64" | "ftruncate" => &[NOSPC, IO],
-        "fsync" | "fdatasync" => &[IO, NOSPC],
-        "fallocate" => &[NOSPC, IO],
+        "write" | "pwrite64" | "ftruncate" | "fsync" | "fdatasync" | "fallocate" => &[NOSPC, IO],
         "rename" | "link" | "linkat" | "mkdir" => &[NOSPC, IO, ROFS, NOMEM],
         "unlink" | "unlinkat" | "rmdir" | "fchmod" => &[IO, ROFS, NOMEM],
         "read" | "pread64" | "getdents64" => &[IO],

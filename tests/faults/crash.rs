@@ -1,6 +1,7 @@
 //! A process dies at a system call: at each of them, one after the other.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
@@ -262,7 +263,7 @@ fn look_at_ended(run: &mut Run, bench: &Bench, name: &str, result: &Value, told:
 }
 
 /// A command of ours that waits until it is traced.
-fn held_command(bench: &Bench, arguments: &[&str], input: &str) -> Child {
+pub fn held_command(bench: &Bench, arguments: &[&str], input: &str) -> Child {
     let lab = Lab::get();
     let mut command = lab.command("/bin/sh");
     let mut child = command
@@ -276,7 +277,6 @@ fn held_command(bench: &Bench, arguments: &[&str], input: &str) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    use std::io::Write;
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).unwrap();
     let stat = format!("/proc/{}/stat", child.id());

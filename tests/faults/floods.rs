@@ -97,21 +97,18 @@ fn client(port: u16, request: &[u8], until: Instant) -> Seen {
         let answer = stream
             .as_mut()
             .and_then(|stream| exchange(stream, request, &mut buffer));
-        match answer {
-            Some((status, retry_after, close)) => {
-                seen.times.add(since.elapsed());
-                *seen.answers.entry(status).or_default() += 1;
-                if matches!(status, 429 | 503) && !retry_after {
-                    seen.without_retry_after += 1;
-                }
-                if close {
-                    stream = None;
-                }
-            }
-            None => {
-                stream = None;
-                seen.broken += 1;
-            }
+        let Some((status, retry_after, close)) = answer else {
+            stream = None;
+            seen.broken += 1;
+            continue;
+        };
+        seen.times.add(since.elapsed());
+        *seen.answers.entry(status).or_default() += 1;
+        if matches!(status, 429 | 503) && !retry_after {
+            seen.without_retry_after += 1;
+        }
+        if close {
+            stream = None;
         }
     }
     seen

@@ -20,6 +20,8 @@
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::missing_panics_doc,
+    clippy::too_many_lines,
+    clippy::format_push_string,
     reason = "a test that can't go on fails, and says so"
 )]
 
@@ -31,6 +33,7 @@ mod host;
 mod limits;
 mod malformed;
 mod oracle;
+mod order;
 mod processes;
 #[allow(
     dead_code,
@@ -59,6 +62,7 @@ use run::{Fault, Run};
 /// All faults, by family.
 const FAMILIES: &[(&str, &[Fault])] = &[
     ("crash", crash::FAULTS),
+    ("crash", order::FAULTS),
     ("shortage", shortage::FAULTS),
     ("shortage", limits::FAULTS),
     ("processes", processes::FAULTS),

@@ -211,7 +211,7 @@ fn request(
         let texts: Vec<String> = (0..count)
             .map(|_| value(random, folders, kind, &positional.choices))
             .collect();
-        give(random, &positional.name, texts, &mut sent, &mut asked);
+        give(random, &positional.name, &texts, &mut sent, &mut asked);
     }
     for option in &command.options {
         let share = if command.options.len() > 8 { 6 } else { 3 };
@@ -230,7 +230,7 @@ fn request(
         let texts: Vec<String> = (0..count)
             .map(|_| value(random, folders, kind, &option.choices))
             .collect();
-        give(random, &name, texts, &mut sent, &mut asked);
+        give(random, &name, &texts, &mut sent, &mut asked);
     }
     (sent, asked)
 }
@@ -238,11 +238,11 @@ fn request(
 fn give(
     random: &mut Random,
     name: &str,
-    texts: Vec<String>,
+    texts: &[String],
     sent: &mut Vec<(String, Parameter)>,
     asked: &mut Map<String, Value>,
 ) {
-    let parameter = match texts.as_slice() {
+    let parameter = match texts {
         [] => Parameter::Bool(true),
         [one]
             if one.bytes().all(|byte| byte.is_ascii_digit())

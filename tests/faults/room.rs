@@ -94,7 +94,9 @@ fn torn_files(store: &Path) -> Vec<String> {
                 continue;
             }
             let name = entry.file_name().to_string_lossy().into_owned();
-            let whole = if name.ends_with(".json") && !name.starts_with('.') {
+            let whole = if path.extension().is_some_and(|end| end == "json")
+                && !name.starts_with('.')
+            {
                 // A file may be gone by now.
                 fs::read(&path).map_or(true, |text| serde_json::from_slice::<Value>(&text).is_ok())
             } else {

@@ -272,14 +272,13 @@ fn look_at_job(
         .filter(|line| has_word(line, word) || has_word(line, &format!("--name=n{word}")))
         .count();
     let accepted = status == 202 || status == 200;
-    let states: Vec<_> = own
+    let told: Vec<_> = own
         .iter()
         .map(|job| job["state"].as_str().unwrap())
         .collect();
-    let holds = match states.as_slice() {
-        [] => starts == 0 && !accepted,
+    let holds = match told.as_slice() {
         ["done"] => starts == 1 && ticket.is_none_or(|ticket| own[0]["ticket"] == ticket),
-        ["failed"] | ["lost"] => starts == 0 && !accepted,
+        [] | ["failed" | "lost"] => starts == 0 && !accepted,
         _ => false,
     };
     run.hold(holds, || format!("{starts} starts, {own:?}: {label}"));

@@ -30,6 +30,7 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM HUP
 
+"$lab" packages strace=strace
 cargo build --locked
 "$lab" up "$dir" ${LAB_BARMAN:+--barman "$LAB_BARMAN"}
 "$lab" install-binary "$dir" "$(target_dir)/debug/barmanapi"

@@ -257,7 +257,10 @@ fn an_open_job_whose_record_is_damaged_is_closed_once_and_takes_no_place() {
         assert!(since.elapsed() < Duration::from_secs(30), "it stays open");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(tickets(&page(&ada, "state=lost")), [ticket.clone()]);
+    assert_eq!(
+        tickets(&page(&ada, "state=lost")),
+        std::slice::from_ref(&ticket)
+    );
     // The one place is free again.
     ada.get(&backup("next")).ticket();
     let told = site.logged();

@@ -206,7 +206,10 @@ fn a_job_that_is_lost_on_a_full_store_is_told_as_lost() {
         }
         assert!(since.elapsed() < Duration::from_secs(30), "{lost}");
     }
-    assert_eq!(tickets(&page(&ada, "state=lost")), [ticket.clone()]);
+    assert_eq!(
+        tickets(&page(&ada, "state=lost")),
+        std::slice::from_ref(&ticket)
+    );
     disk.free();
     let result = ada.closed(&ticket);
     assert_eq!(result["list"], json!(["before"]), "{result}");
