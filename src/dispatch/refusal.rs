@@ -161,7 +161,8 @@ fn words_of_start(error: &StartError) -> (RefusalKind, String) {
         StartError::Spawn(source)
         | StartError::Record(source)
         | StartError::Link(LinkError::Io(source)) => {
-            if lack(source).is_some() {
+            // A host that gives no process can't start Barman, whatever else it has.
+            if source.kind() != io::ErrorKind::WouldBlock && lack(source).is_some() {
                 words_of_cause(source)
             } else {
                 unreachable_barman(source)
@@ -225,9 +226,15 @@ impl From<SubmitError> for Refusal {
             SubmitError::Refused(ref refused @ Refused::SameJob { .. }) => {
                 Self::new(RefusalKind::Conflict, refused.to_string())
             }
-            SubmitError::NoSupervisor { ref ticket, .. } => {
+            SubmitError::NoSupervisor {
+                ref ticket,
+                ref source,
+            } => {
                 let words = format!("no process could be started for ticket {ticket}");
-                let kind = lack(&error).unwrap_or(RefusalKind::BarmanUnreachable);
+                let kind = Some(source)
+                    .filter(|source| source.kind() != io::ErrorKind::WouldBlock)
+                    .and_then(|source| lack(source))
+                    .unwrap_or(RefusalKind::BarmanUnreachable);
                 Self::caused(kind, words, error)
             }
             SubmitError::Internal(error) => Self::internal(error),
