@@ -310,6 +310,14 @@ impl Builder<'_> {
                 _ => {
                     let several = self.traits.of(self.command).repeats(option.name());
                     let value = self.checked(option.name(), &option.choices, value, several)?;
+                    if value == "--" {
+                        // Python's argparse drops this one text, even from `--name=--`.
+                        return Err(ArgvError::value(
+                            option.name(),
+                            &value,
+                            "a text, and not --",
+                        ));
+                    }
                     arguments.push(format!("{flag}={value}"));
                 }
             }

@@ -202,3 +202,25 @@ fn an_optional_value_is_joined_bare_or_absent() {
         &[("server_name", "main"), ("reuse_backup", "main")],
     );
 }
+
+#[test]
+fn the_one_text_that_argparse_drops_is_no_value() {
+    let mut places = restores::local();
+    places
+        .allow_commands
+        .push(CommandName::parse("cloud-wal-restore").unwrap());
+    let with = |spool: &str| {
+        let pairs = [
+            ("server_name", "main"),
+            ("wal_name", "000000010000000000000003"),
+            ("wal_dest", "/x"),
+            ("spool_dir", spool),
+        ];
+        start("cloud-wal-restore", &text(&pairs), &places)
+    };
+    for spool in ["-", "---", "--x"] {
+        let wanted = format!("--spool-dir={spool}");
+        assert!(with(spool).unwrap().arguments.contains(&wanted));
+    }
+    assert!(matches!(with("--"), Err(ArgvError::Value { .. })));
+}
