@@ -11,7 +11,7 @@ use base64::Engine;
 use serde_json::json;
 
 use super::bench::Bench;
-use super::run::{Fault, Run, Times, ms};
+use super::run::{Fault, Run, Stopping, Times, ms};
 
 pub const FAULTS: &[Fault] = &[
     Fault {
@@ -181,11 +181,12 @@ fn flood(
                 .unwrap();
         }
         let prober = scope.spawn(|| probe(port, &stop));
+        let stopping = Stopping(&stop);
         while Instant::now() < until {
             most = most.max(bench.server.size("VmRSS"));
             std::thread::sleep(Duration::from_millis(50));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         prober.join().unwrap()
     });
     (all.into_inner().unwrap(), probed, most / 1024)

@@ -61,17 +61,17 @@ use run::{Fault, Run};
 
 /// All faults, by family.
 const FAMILIES: &[(&str, &[Fault])] = &[
-    ("crash", crash::FAULTS),
-    ("crash", order::FAULTS),
-    ("shortage", shortage::FAULTS),
-    ("shortage", limits::FAULTS),
-    ("processes", processes::FAULTS),
     ("room", room::FAULTS),
     ("host", host::FAULTS),
     ("twins", twins::FAULTS),
     ("floods", floods::FAULTS),
     ("words", malformed::FAULTS),
     ("words", oracle::FAULTS),
+    ("processes", processes::FAULTS),
+    ("crash", crash::FAULTS),
+    ("crash", order::FAULTS),
+    ("shortage", shortage::FAULTS),
+    ("shortage", limits::FAULTS),
 ];
 
 fn main() -> ExitCode {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::bench::Bench;
 use super::floods::{look_at_probes, probe};
-use super::run::{Fault, Random, Run};
+use super::run::{Fault, Random, Run, Stopping};
 
 pub const FAULTS: &[Fault] = &[Fault {
     name: "malformed",
@@ -252,6 +252,7 @@ fn malformed(run: &mut Run) {
     let seeds: Vec<u64> = (0..clients).map(|_| run.random.number() | 1).collect();
     let (bad, good, probed) = std::thread::scope(|scope| {
         let prober = scope.spawn(|| probe(port, &stop));
+        let stopping = Stopping(&stop);
         let lanes: Vec<_> = seeds
             .iter()
             .map(|seed| {
@@ -292,7 +293,7 @@ fn malformed(run: &mut Run) {
                 *answers.entry(status).or_default() += count;
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         (bad, good, prober.join().unwrap())
     });
     run.times = count;

@@ -197,8 +197,9 @@ fn hanging(run: &mut Run) {
     let jobs: Vec<_> = (0..run.of(4, 1))
         .map(|turn| started(&bench, &format!("k{turn}")))
         .collect();
-    let since = Instant::now();
+    let mut asked = Vec::new();
     for (ticket, _, _) in &jobs {
+        asked.push(Instant::now());
         let wish = bench
             .ada()
             .form("/history/cancel", &format!("ticket={ticket}"));
@@ -206,9 +207,9 @@ fn hanging(run: &mut Run) {
         run.once();
     }
     let mut times = Times::default();
-    for (ticket, pid, _) in &jobs {
+    for ((ticket, pid, _), asked) in jobs.iter().zip(asked) {
         let result = bench.ada().finished(ticket);
-        times.add(since.elapsed());
+        times.add(asked.elapsed());
         run.hold(result["state"] == "cancelled" && !runs(*pid), || {
             format!("{result}")
         });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::bench::Bench;
 use super::rig::{Barman, Lab, Site, StandIn};
-use super::run::{Fault, Run, Times, eventually, ms};
+use super::run::{Fault, Run, Stopping, Times, eventually, ms};
 
 pub const FAULTS: &[Fault] = &[
     Fault {
@@ -43,10 +43,15 @@ impl SmallDisk {
     /// Takes all room but this many pages.
     fn fill(&self, pages_left: u64) {
         let mut file = fs::File::create(self.0.join("ballast")).unwrap();
-        let page = [0; 4096];
+        let block = vec![0; 1 << 20];
         let mut written = 0;
-        while file.write_all(&page).is_ok() {
-            written += 4096;
+        for size in [block.len(), 4096] {
+            while file.write_all(&block[..size]).is_ok() {
+                written += size as u64;
+            }
+            // What was written of the last block is not counted.
+            drop(file.set_len(written));
+            drop(file.seek(SeekFrom::End(0)));
         }
         drop(file.set_len(u64::saturating_sub(written, pages_left * 4096)));
     }
@@ -74,11 +79,11 @@ impl Drop for SmallDisk {
     }
 }
 
-fn bench_on_small_disk(control: &Value) -> (Bench, SmallDisk) {
+fn bench_on_small_disk(control: &Value, size: &str) -> (Bench, SmallDisk) {
     let stand_in = StandIn::new();
     stand_in.control(control);
     let site = Site::new(&Barman::StandIn(&stand_in), &["barman.queue = 5000"]);
-    let disk = SmallDisk::mount(site.file("store"), "6m");
+    let disk = SmallDisk::mount(site.file("store"), size);
     (Bench::on(stand_in, site), disk)
 }
 
@@ -112,13 +117,16 @@ fn torn_files(store: &Path) -> Vec<String> {
 
 fn full(run: &mut Run) {
     let control = json!({"backup": {"stdout": "one\ntwo\n", "sleep": 0.05, "exit": 3}});
-    let (bench, disk) = bench_on_small_disk(&control);
+    // Thousands of jobs have to fit beside what fills it.
+    let (bench, disk) = bench_on_small_disk(&control, run.of("400m", "24m"));
     let stop = AtomicBool::new(false);
     let rounds = run.of(200, 12);
     let mut random = super::run::Random(run.random.number() | 1);
     let (mut given, mut answers) = (BTreeMap::new(), BTreeMap::<u16, usize>::new());
     let mut back = Times::default();
     std::thread::scope(|scope| {
+        // Also when this thread can't go on.
+        let _stopping = Stopping(&stop);
         let clients: Vec<_> = (0..2)
             .map(|client| {
                 let (bench, stop) = (&bench, &stop);
@@ -131,6 +139,7 @@ fn full(run: &mut Run) {
                         let name = format!("c{client}n{turn}");
                         let target = format!("/barman/backup?server_name=main&name={name}");
                         seen.push((name, bench.ask("POST", &target)));
+                        std::thread::sleep(Duration::from_millis(5));
                     }
                     seen
                 })
@@ -232,7 +241,7 @@ fn full(run: &mut Run) {
 
 fn read_only(run: &mut Run) {
     let control = json!({"*": {"stdout": "said\n"}, "backup": {"stdout": "said\n", "sleep": 0.4}});
-    let (bench, disk) = bench_on_small_disk(&control);
+    let (bench, disk) = bench_on_small_disk(&control, "6m");
     let ada = bench.ada();
     let mut told = Times::default();
     let mut back = Times::default();

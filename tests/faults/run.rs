@@ -1,6 +1,7 @@
 //! What a fault is to the harness, and what one run of it has shown.
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A fault and how it is provoked.
@@ -144,6 +145,15 @@ impl Times {
 
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// Tells the threads of a fault to stop, also when the one that holds it can't go on.
+pub struct Stopping<'a>(pub &'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
