@@ -79,11 +79,11 @@ impl Drop for SmallDisk {
     }
 }
 
-fn bench_on_small_disk(control: &Value, size: &str) -> (Bench, SmallDisk) {
+fn bench_on_small_disk(control: &Value, room: &str) -> (Bench, SmallDisk) {
     let stand_in = StandIn::new();
     stand_in.control(control);
     let site = Site::new(&Barman::StandIn(&stand_in), &["barman.queue = 5000"]);
-    let disk = SmallDisk::mount(site.file("store"), size);
+    let disk = SmallDisk::mount(site.file("store"), room);
     (Bench::on(stand_in, site), disk)
 }
 
