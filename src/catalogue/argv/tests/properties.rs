@@ -98,12 +98,13 @@ proptest! {
     }
 
     #[test]
-    fn no_path_of_letters_dots_and_slashes_leaves_its_root(path in "/(srv|r|\\.|\\.\\.|x|/){1,6}") {
+    fn no_path_of_letters_dots_and_slashes_leaves_its_root(path in "(/srv/r)?/(srv|r|\\.|\\.\\.|x|/){1,6}") {
         let roots = restores::local();
         let pairs = [("server_name", "main"), ("backup_id", "latest"), ("destination_directory", path.as_str())];
         if start("restore", &text(&pairs), &roots).is_ok() {
             prop_assert!(path == "/srv/r" || path.starts_with("/srv/r/"), "{path}");
-            prop_assert!(!path.contains("/.") && !path.contains("//"), "{path}");
+            let mut segments = path[1..].split('/');
+            prop_assert!(!segments.any(|segment| matches!(segment, "" | "." | "..")), "{path}");
         }
     }
 }
