@@ -179,6 +179,27 @@ impl Ticket {
         Month(self.0.chars().take(6).collect())
     }
 
+    /// The part of the ticket that tells the second of acceptance, which sorts by time.
+    #[must_use]
+    pub fn second(&self) -> &str {
+        self.0.get(..15).unwrap_or_default()
+    }
+
+    /// The second of acceptance as RFC 3339 text.
+    #[must_use]
+    pub fn accepted_at(&self) -> String {
+        let part = |range: std::ops::Range<usize>| self.0.get(range).unwrap_or_default();
+        format!(
+            "{}-{}-{}T{}:{}:{}Z",
+            part(0..4),
+            part(4..6),
+            part(6..8),
+            part(9..11),
+            part(11..13),
+            part(13..15)
+        )
+    }
+
     /// The second of acceptance as `YYYYmmddHHMMSS`, as barmanapi's history lists it.
     #[must_use]
     pub fn date(&self) -> String {
@@ -209,6 +230,17 @@ impl Month {
     pub fn of(at: time::OffsetDateTime) -> Self {
         let at = at.to_offset(time::UtcOffset::UTC);
         Self(format!("{:04}{:02}", at.year(), u8::from(at.month())))
+    }
+
+    /// How many months this one lies before another; 0 when it does not.
+    #[must_use]
+    pub fn months_before(&self, other: &Self) -> u32 {
+        other.number().saturating_sub(self.number())
+    }
+
+    fn number(&self) -> u32 {
+        let part = |range: std::ops::Range<usize>| self.0.get(range)?.parse::<u32>().ok();
+        part(0..4).unwrap_or_default() * 12 + part(4..6).unwrap_or_default()
     }
 }
 

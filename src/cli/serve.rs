@@ -14,6 +14,7 @@ use crate::blocking;
 use crate::catalogue::argv::{Places, Resolve, ResolveError, Target};
 use crate::catalogue::traits::Traits;
 use crate::dispatch::{Dispatch, Rules};
+use crate::jobs::rotate::Rotation;
 use crate::jobs::{Jobs, Limits, far, reconcile};
 use crate::redact;
 use crate::refresh::{Barman, Refresh};
@@ -29,6 +30,9 @@ const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
 
 /// How often Barman's program and jobs without a supervisor are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a month is over.
+const LOOK_AT_MONTHS: Duration = Duration::from_secs(60);
 
 /// How long a Barman that could not be asked is left alone.
 const LOOK_AGAIN_IN_TROUBLE: Duration = Duration::from_secs(10);
@@ -101,6 +105,7 @@ impl Parts {
             output_limit: settings.barman.output_limit,
             sync_timeout: settings.barman.sync_timeout,
             users: settings.user.config_file.clone(),
+            keep_months: settings.application.keep_months,
         };
         Ok(Self {
             auth: Auth::new(super::auth_settings(settings, store)?)?,
@@ -185,6 +190,7 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
     if host != Host::Here {
         tokio::spawn(clean_up_there(jobs.clone()));
     }
+    tokio::spawn(look_after_months(jobs.clone()));
     tokio::spawn(watch_barman(Arc::clone(&refresh)));
     tokio::spawn(rebuild_on_hangup(
         Arc::clone(&refresh),
@@ -271,6 +277,25 @@ async fn clean_up_there(jobs: Jobs) {
             Err(error) => tracing::error!(%error, "the barman host can't be cleaned up"),
         }
         tokio::time::sleep(LOOK_AGAIN_THERE).await;
+    }
+}
+
+/// Moves the ended jobs of closed months into their archives, now and as long as the service runs.
+async fn look_after_months(jobs: Jobs) {
+    let mut rotation = Rotation::new(&jobs);
+    loop {
+        let pass = move || {
+            rotation.pass();
+            rotation
+        };
+        rotation = match blocking::run(pass).await {
+            Ok(rotation) => rotation,
+            Err(error) => {
+                tracing::error!(%error, "closed months can't be looked after");
+                Rotation::new(&jobs)
+            }
+        };
+        tokio::time::sleep(LOOK_AT_MONTHS).await;
     }
 }
 

@@ -6,13 +6,12 @@ use serde_json::{Map, Value, json};
 use super::Refusal;
 use super::outcome::Outcome;
 use crate::jobs::direct::Finished;
-use crate::jobs::view::{State, View};
+use crate::jobs::view::{self, State, View};
 use crate::names::CommandName;
 use crate::output::Kept;
 use crate::redact;
 use crate::runner::Ending;
-use crate::store::StoreError;
-use crate::store::record::{DataForm, JobFolder};
+use crate::store::record::DataForm;
 
 /// What barmanapi has always said of a job that has not ended.
 pub(super) const NOT_YET: &str = "Command not execute yet.";
@@ -97,31 +96,39 @@ pub(super) fn of_run(
     answer.text().map_err(Refusal::internal)
 }
 
-/// The answer for a ticket.
+/// The answer for a ticket; `None` when its files went to an archive meanwhile, where it has to be
+/// looked up again.
 ///
 /// # Errors
 /// When the outputs can't be read.
-pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Vec<u8>, Refusal> {
+pub(super) fn of_ticket(view: &mut View) -> Result<Option<Vec<u8>>, Refusal> {
     let outcome = Outcome::from(&view.state);
+    let outputs = match &view.state {
+        State::Queued | State::Running { .. } => view::Outputs::default(),
+        State::LostRunning | State::Ended(_) => match view.outputs()? {
+            Some(outputs) => outputs,
+            None => return Ok(None),
+        },
+    };
     let mut answer = match &view.state {
         State::Queued | State::Running { .. } => not_finished_answer(outcome),
         State::LostRunning => {
-            let outputs = read_outputs(folder, Kept::default(), Kept::default())?;
+            let outputs = with_kept(outputs, Kept::default(), Kept::default());
             let words = "the supervisor died; barman still runs and its end will not be known";
             finished_answer(outcome, outputs, &DataForm::Lines, Some(words))
         }
         State::Ended(result) => {
-            let outputs = read_outputs(folder, result.stdout, result.stderr)?;
-            finished_answer(outcome, outputs, &view.job.data, result.detail.as_deref())
+            let outputs = with_kept(outputs, result.stdout, result.stderr);
+            finished_answer(outcome, outputs, &view.data, result.detail.as_deref())
         }
     };
     let body = &mut answer.fields;
-    body.insert("ticket".into(), view.job.ticket.as_str().into());
-    body.insert("command".into(), view.job.command.as_str().into());
-    body.insert("user".into(), view.job.user.as_str().into());
-    body.insert("accepted_at".into(), view.job.accepted_at.as_str().into());
+    body.insert("ticket".into(), view.ticket.as_str().into());
+    body.insert("command".into(), json!(view.names.first()));
+    body.insert("user".into(), json!(view.user));
+    body.insert("accepted_at".into(), view.accepted_at.as_str().into());
     body.insert("exit_code".into(), Value::Null);
-    body.insert("started_at".into(), json!(folder.started_at()));
+    body.insert("started_at".into(), json!(view.started_at()));
     body.insert("ended_at".into(), Value::Null);
     match &view.state {
         State::Running { reachable } => {
@@ -147,7 +154,7 @@ pub(super) fn of_ticket(folder: &JobFolder, view: &View) -> Result<Vec<u8>, Refu
         }
         State::Queued => {}
     }
-    answer.text().map_err(Refusal::internal)
+    answer.text().map(Some).map_err(Refusal::internal)
 }
 
 /// The answer of a request that got a ticket.
@@ -173,13 +180,13 @@ fn not_finished_answer(outcome: Outcome) -> Answer {
     }
 }
 
-fn read_outputs(folder: &JobFolder, stdout: Kept, stderr: Kept) -> Result<Outputs, StoreError> {
-    Ok(Outputs {
-        stdout: folder.output("stdout")?,
-        stderr: folder.output("stderr")?,
-        kept_stdout: stdout,
-        kept_stderr: stderr,
-    })
+fn with_kept(outputs: view::Outputs, out: Kept, err: Kept) -> Outputs {
+    Outputs {
+        stdout: outputs.stdout,
+        stderr: outputs.stderr,
+        kept_stdout: out,
+        kept_stderr: err,
+    }
 }
 
 fn finished_answer(

@@ -24,6 +24,9 @@ const PAGE: usize = 100;
 /// Jobs on a page at most.
 const PAGE_LIMIT: usize = 1000;
 
+/// How often a page is begun anew when an index turns out not to hold.
+const LIST_TRIES: usize = 3;
+
 /// How long a request to cancel waits for the end before it tells the state.
 const CANCEL_WAIT: Duration = Duration::from_secs(2);
 
@@ -126,10 +129,19 @@ impl Dispatch {
         let filter = Filter::read(parameters)?;
         let (jobs, caller) = (self.jobs.clone(), caller.clone());
         let listed = blocking::run(move || list(&jobs, &caller, &filter)).await;
-        let (list, cursor) = listed.map_err(Refusal::internal)??;
-        Ok(Reply::ok(
-            json!({"status_code": 200, "message": "", "list": list, "cursor": cursor}),
-        ))
+        let page = listed.map_err(Refusal::internal)??;
+        let mut body = json!({
+            "status_code": 200,
+            "message": "",
+            "list": page.list,
+            "cursor": page.cursor,
+        });
+        if page.damaged > 0
+            && let Some(body) = body.as_object_mut()
+        {
+            body.insert("damaged".into(), page.damaged.into());
+        }
+        Ok(Reply::ok(body))
     }
 
     /// The result of a ticket.
@@ -188,8 +200,13 @@ impl Dispatch {
     async fn result_of(&self, caller: &Caller, ticket: Ticket) -> Result<Reply, Refusal> {
         let (jobs, caller) = (self.jobs.clone(), caller.clone());
         let body = blocking::run(move || {
-            let view = visible(&jobs, &caller, &ticket)?;
-            answer::of_ticket(&jobs.store().job(&ticket), &view)
+            loop {
+                let mut view = visible(&jobs, &caller, &ticket)?;
+                // It goes to an archive once, if at all.
+                if let Some(body) = answer::of_ticket(&mut view)? {
+                    return Ok::<_, Refusal>(body);
+                }
+            }
         });
         Ok(Reply::text(body.await.map_err(Refusal::internal)??))
     }
@@ -204,29 +221,93 @@ fn read_ticket(mut parameters: Parameters) -> Result<Ticket, Refusal> {
 
 /// The job of a ticket, if the caller may see it; what the caller may not see does not exist.
 fn visible(jobs: &Jobs, caller: &Caller, ticket: &Ticket) -> Result<View, Refusal> {
-    let view = jobs.view(ticket)?;
-    view.filter(|view| super::may(caller, &view.job.names, &view.job.scope))
-        .ok_or_else(|| {
-            Refusal::new(
-                RefusalKind::NotFound,
-                format!("there is no ticket {ticket}"),
-            )
-        })
+    match jobs.view(ticket)? {
+        Some(view) if may_see(caller, &view) => Ok(view),
+        None if jobs.is_gone(&ticket.month()) => Err(gone(jobs, &ticket.month())),
+        Some(_) | None => Err(Refusal::new(
+            RefusalKind::NotFound,
+            format!("there is no ticket {ticket}"),
+        )),
+    }
 }
 
-fn list(
-    jobs: &Jobs,
-    caller: &Caller,
-    filter: &Filter,
-) -> Result<(Vec<Value>, Option<Ticket>), Refusal> {
-    let mut page: Vec<(Value, Ticket)> = Vec::new();
-    let mut before_cursor = filter.cursor.is_some();
-    for entry in jobs.store().entries(&filter.month)? {
-        let entry = entry?;
-        if before_cursor {
-            before_cursor = filter.cursor.as_ref() != Some(&entry.accepted.ticket);
-            continue;
+fn may_see(caller: &Caller, view: &View) -> bool {
+    if view.names.is_empty() {
+        // Nobody knows any more what it was about.
+        caller.rights.is_full()
+    } else {
+        super::may(caller, &view.names, &view.scope)
+    }
+}
+
+fn gone(jobs: &Jobs, month: &Month) -> Refusal {
+    let kept = jobs.limits().keep_months;
+    Refusal::new(
+        RefusalKind::Gone,
+        format!(
+            "what there was of {month} was removed: [application] keep_months keeps {kept} closed months"
+        ),
+    )
+}
+
+/// A page of the list.
+#[derive(Debug, Default)]
+struct Page {
+    list: Vec<Value>,
+    /// Where the next page begins.
+    cursor: Option<Ticket>,
+    /// How many parts of the month's archive can't be read.
+    damaged: u64,
+}
+
+fn list(jobs: &Jobs, caller: &Caller, filter: &Filter) -> Result<Page, Refusal> {
+    let of_another = |cursor: &Ticket| cursor.month() != filter.month;
+    if filter.cursor.as_ref().is_some_and(of_another) {
+        return Err(no_such_cursor());
+    }
+    let mut tries = 0;
+    loop {
+        match read_page(jobs, caller, filter) {
+            // It was found not to hold while it was read, and may be there anew by now.
+            Err(ListError::Store(StoreError::IndexNotReady { .. })) if tries < LIST_TRIES => {
+                tries += 1;
+            }
+            Err(ListError::Store(error)) => return Err(error.into()),
+            Err(ListError::Cursor) => return Err(no_such_cursor()),
+            Ok(page) if page.list.is_empty() && jobs.is_gone(&filter.month) => {
+                return Err(gone(jobs, &filter.month));
+            }
+            Ok(page) => return Ok(page),
         }
+    }
+}
+
+fn no_such_cursor() -> Refusal {
+    Refusal::invalid("cursor names no ticket of this month; leave it out to begin with the newest")
+}
+
+enum ListError {
+    Store(StoreError),
+    Cursor,
+}
+
+impl From<StoreError> for ListError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn read_page(jobs: &Jobs, caller: &Caller, filter: &Filter) -> Result<Page, ListError> {
+    let mut listing = jobs
+        .store()
+        .listing(&filter.month, filter.cursor.as_ref())?;
+    let mut page = Page {
+        damaged: listing.damaged(),
+        ..Page::default()
+    };
+    let mut last = None;
+    for entry in &mut listing {
+        let entry = entry?;
         if !filter.wants(&entry)
             || !super::may(caller, &entry.accepted.names, &entry.accepted.scope)
         {
@@ -242,25 +323,32 @@ fn list(
         {
             continue;
         }
-        if page.len() == filter.limit {
-            let last = page.last().map(|(_, ticket)| ticket.clone());
-            return Ok((page.into_iter().map(|(item, _)| item).collect(), last));
+        if page.list.len() == filter.limit {
+            page.cursor = last;
+            return Ok(page);
         }
-        page.push((item, entry.accepted.ticket));
+        page.list.push(item);
+        last = Some(entry.accepted.ticket);
     }
-    if before_cursor {
-        let words = "cursor names no ticket of this month; leave it out to begin with the newest";
-        return Err(Refusal::invalid(words));
+    if listing.missed_its_beginning() {
+        return Err(ListError::Cursor);
     }
-    Ok((page.into_iter().map(|(item, _)| item).collect(), None))
+    Ok(page)
 }
 
 /// One line of the list; `None` for what was never recorded, or is no more.
 fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
+    if !entry.is_active() {
+        return Ok(Some(archived_line(entry)));
+    }
     let ticket = &entry.accepted.ticket;
+    let moved = || {
+        let entry = jobs.store().archived_entry(ticket)?;
+        Ok(entry.map(|entry| archived_line(&entry)))
+    };
     let folder = jobs.store().job(ticket);
     if !folder.path().exists() {
-        return Ok(None);
+        return moved();
     }
     if let Some(ended) = &entry.ended {
         let started_at = ended.started_at.as_deref();
@@ -268,7 +356,7 @@ fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
         return Ok(Some(line(entry, outcome, Some(ended), started_at)));
     }
     match jobs.state(&folder) {
-        Ok(None) => Ok(None),
+        Ok(None) => moved(),
         Ok(Some(state)) => {
             let ended = match &state {
                 State::Ended(result) => Some(Ended::from(result)),
@@ -287,6 +375,14 @@ fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
             Ok(Some(line(entry, Outcome::Lost, None, None)))
         }
     }
+}
+
+/// The line of a job in an archive; one whose end can't be read is lost.
+fn archived_line(entry: &Entry) -> Value {
+    let ended = entry.ended.as_ref();
+    let started_at = ended.and_then(|ended| ended.started_at.as_deref());
+    let outcome = ended.map_or(Outcome::Lost, Outcome::from);
+    line(entry, outcome, ended, started_at)
 }
 
 fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>, started_at: Option<&str>) -> Value {

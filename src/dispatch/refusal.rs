@@ -19,6 +19,9 @@ use crate::store::open_jobs::Refused;
 /// Seconds after which a full queue is worth another try.
 const QUEUE_RETRY: u32 = 10;
 
+/// Seconds after which the index of an archive may be there.
+const INDEX_RETRY: u32 = 2;
+
 /// What the caller is told of a defect of ours.
 const INTERNAL: &str = "an internal error; the log has the cause";
 
@@ -180,6 +183,10 @@ fn unreachable_barman(reason: &dyn std::fmt::Display) -> (RefusalKind, String) {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
+        if let StoreError::IndexNotReady { .. } = error {
+            return Self::caused(RefusalKind::Unavailable, error.to_string(), error)
+                .retry_after(INDEX_RETRY);
+        }
         Self::internal(error)
     }
 }

@@ -183,7 +183,9 @@ impl Dispatch {
         let ticket = submitted.ticket.clone();
         let answered = blocking::run(move || {
             let view = jobs.view(&ticket)?;
-            let Some(view) = view else { return Ok(None) };
+            let Some(mut view) = view else {
+                return Ok(None);
+            };
             let could_not_start = match &view.state {
                 State::Ended(result) if result.reason == Some(Reason::CouldNotStart) => {
                     Some(result.detail.clone().unwrap_or_default())
@@ -191,8 +193,8 @@ impl Dispatch {
                 State::Ended(_) => None,
                 _ => return Ok(None),
             };
-            let body = answer::of_ticket(&jobs.store().job(&ticket), &view)?;
-            Ok::<_, Refusal>(Some((body, could_not_start)))
+            let body = answer::of_ticket(&mut view)?;
+            Ok::<_, Refusal>(body.map(|body| (body, could_not_start)))
         });
         match answered.await.map_err(Refusal::internal).flatten() {
             Ok(Some((body, None))) => Ok(Reply::text(body)),

@@ -8,6 +8,7 @@ pub mod direct;
 mod end;
 pub mod far;
 pub mod reconcile;
+pub mod rotate;
 pub mod submit;
 pub mod supervise;
 pub mod view;
@@ -37,6 +38,8 @@ pub struct Limits {
     pub sync_timeout: Duration,
     /// The file of users, for supervisors that look a right up again.
     pub users: PathBuf,
+    /// Closed months of history that are kept; 0 keeps all.
+    pub keep_months: u32,
 }
 
 /// The engine that runs things.

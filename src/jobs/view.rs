@@ -4,26 +4,144 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Jobs, reconcile};
+use super::{Jobs, reconcile, rotate};
 use crate::clock;
-use crate::names::{Ticket, UserName};
+use crate::names::{CommandName, Month, Scope, Ticket, UserName};
 use crate::output::Kept;
 use crate::runner::process::Identity;
 use crate::store::StoreError;
+use crate::store::archive::Archived;
 use crate::store::index::Ended;
-use crate::store::record::{Cancel, EndState, Job, JobFolder, JobResult, Reason, read_json};
+use crate::store::record::{
+    Cancel, DataForm, EndState, Job, JobFolder, JobResult, Reason, read_json,
+};
 use rustix::process::Signal;
 
 /// How long another process may take to record the end of a job that it found without supervisor.
 const RECORDING: Duration = Duration::from_secs(5);
 
-/// A job and its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A job and its state, wherever its files are.
+#[derive(Debug)]
 pub struct View {
-    /// The job as it was accepted.
-    pub job: Job,
+    /// The ticket.
+    pub ticket: Ticket,
+    /// The command's names, the canonical one first; none when nobody knows them any more.
+    pub names: Vec<CommandName>,
+    /// The servers it concerns; all when nobody knows them any more.
+    pub scope: Scope,
+    /// Who asked.
+    pub user: Option<UserName>,
+    /// When it was accepted, RFC 3339, UTC.
+    pub accepted_at: String,
+    /// The form in which the output is wanted beside its lines.
+    pub data: DataForm,
     /// Its state.
     pub state: State,
+    place: Place,
+}
+
+/// What was kept of the two outputs of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// Of standard output.
+    pub stdout: Vec<u8>,
+    /// Of standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Where the files of a job are.
+#[derive(Debug)]
+enum Place {
+    /// In its folder.
+    Folder(JobFolder),
+    /// They were read from an archive.
+    Archive(Outputs),
+}
+
+impl View {
+    /// What was kept of standard output and standard error.
+    ///
+    /// `None` when the job was moved to an archive meanwhile: it has to be looked up again.
+    ///
+    /// # Errors
+    /// When one is there and can't be read.
+    pub fn outputs(&mut self) -> Result<Option<Outputs>, StoreError> {
+        match &mut self.place {
+            Place::Archive(outputs) => Ok(Some(std::mem::take(outputs))),
+            Place::Folder(folder) => {
+                let outputs = Outputs {
+                    stdout: folder.output("stdout")?,
+                    stderr: folder.output("stderr")?,
+                };
+                // The folder leaves its place at once: what was read while it is still there was
+                // read from it.
+                Ok(folder.path().exists().then_some(outputs))
+            }
+        }
+    }
+
+    /// When Barman was started, RFC 3339, UTC; `None` = it was not, or that is part of the end.
+    #[must_use]
+    pub fn started_at(&self) -> Option<String> {
+        match &self.place {
+            Place::Folder(folder) => folder.started_at(),
+            Place::Archive(_) => None,
+        }
+    }
+
+    fn active(job: Job, state: State, folder: JobFolder) -> Self {
+        Self {
+            ticket: job.ticket,
+            names: job.names,
+            scope: job.scope,
+            user: Some(job.user),
+            accepted_at: job.accepted_at,
+            data: job.data,
+            state,
+            place: Place::Folder(folder),
+        }
+    }
+
+    fn archived(ticket: &Ticket, archived: Archived) -> Self {
+        match archived {
+            Archived::Whole(whole) => Self {
+                ticket: whole.job.ticket,
+                names: whole.job.names,
+                scope: whole.job.scope,
+                user: Some(whole.job.user),
+                accepted_at: whole.job.accepted_at,
+                data: whole.job.data,
+                state: State::Ended(whole.result),
+                place: Place::Archive(Outputs {
+                    stdout: whole.stdout,
+                    stderr: whole.stderr,
+                }),
+            },
+            Archived::Damaged { accepted, ended } => {
+                let end = ended.map_or_else(
+                    || end_not_known(ticket.accepted_at()),
+                    |known| JobResult {
+                        reason: known.reason.or(Some(Reason::RecordDamaged)),
+                        ..end_by_index(known)
+                    },
+                );
+                let (names, scope, user) = match accepted {
+                    Some(known) => (known.names, known.scope, Some(known.user)),
+                    None => (Vec::new(), Scope::All, None),
+                };
+                Self {
+                    ticket: ticket.clone(),
+                    names,
+                    scope,
+                    user,
+                    accepted_at: ticket.accepted_at(),
+                    data: DataForm::Lines,
+                    state: State::Ended(end),
+                    place: Place::Archive(Outputs::default()),
+                }
+            }
+        }
+    }
 }
 
 /// The state of a job.
@@ -48,12 +166,32 @@ impl Jobs {
     /// # Errors
     /// When its records can't be read.
     pub fn view(&self, ticket: &Ticket) -> Result<Option<View>, StoreError> {
+        if let Some(view) = self.active(ticket)? {
+            return Ok(Some(view));
+        }
+        let limit = self.limits.output_limit;
+        if let Some(archived) = self.store.archived(ticket, limit)? {
+            return Ok(Some(View::archived(ticket, archived)));
+        }
+        // It may have been accepted meanwhile.
+        self.active(ticket)
+    }
+
+    fn active(&self, ticket: &Ticket) -> Result<Option<View>, StoreError> {
         let folder = self.store.job(ticket);
         let Some(job) = folder.job()? else {
             return Ok(None);
         };
         let state = self.state(&folder)?;
-        Ok(state.map(|state| View { job, state }))
+        Ok(state.map(|state| View::active(job, state, folder)))
+    }
+
+    /// Whether what there was of a month has been removed because it was too old.
+    #[must_use]
+    pub fn is_gone(&self, month: &Month) -> bool {
+        rotate::is_expired(month, self.limits.keep_months)
+            && !self.store.archive(month).exists()
+            && !self.store.month(month).exists()
     }
 
     /// The state of a job; `None` when it was never recorded, or is no more.
@@ -141,9 +279,10 @@ impl Jobs {
             Err(error) if error.is_damaged() => {
                 tracing::error!(%error, ticket = %folder.ticket(), "the record of an end is damaged");
                 let known = self.store.indexed_end(folder.ticket())?;
-                Ok(Some(
-                    known.map_or_else(|| end_not_known(folder), end_by_index),
-                ))
+                Ok(Some(known.map_or_else(
+                    || end_not_known(written_at(folder)),
+                    end_by_index,
+                )))
             }
             result => result,
         }
@@ -216,10 +355,15 @@ fn end_by_index(known: Ended) -> JobResult {
     }
 }
 
-/// An end whose record is damaged and that the index does not know.
-fn end_not_known(folder: &JobFolder) -> JobResult {
+/// When the damaged record of an end was written.
+fn written_at(folder: &JobFolder) -> String {
     let file = fs::metadata(folder.file("result.json"));
     let written = file.and_then(|file| file.modified());
+    clock::text(written.map_or_else(|_| clock::now(), Into::into))
+}
+
+/// An end whose record is damaged and that no index knows.
+fn end_not_known(ended_at: String) -> JobResult {
     JobResult {
         state: EndState::Lost,
         exit_code: None,
@@ -227,7 +371,7 @@ fn end_not_known(folder: &JobFolder) -> JobResult {
         reason: Some(Reason::RecordDamaged),
         detail: Some("the record of its end is damaged; nobody knows how it ended".to_owned()),
         started_at: None,
-        ended_at: clock::text(written.map_or_else(|_| clock::now(), Into::into)),
+        ended_at,
         duration_ms: None,
         stdout: Kept::default(),
         stderr: Kept::default(),

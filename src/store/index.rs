@@ -4,22 +4,24 @@
 //! appending whole lines, read from its end, and built again from the folders when it is missing.
 //! A line that is torn is left out: its job is still found by its ticket, and a torn line of an end
 //! makes the reader look into the folder.
+//!
+//! Lines stand in the order of acceptance, which is that of the tickets' seconds unless a clock was
+//! set back or two processes were close. A line that comes too late says so (`behind`), so that a
+//! reader from the end knows when it has seen all jobs of a second.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::lines::{Backwards, to_u64};
 use super::record::{EndState, Job, JobResult};
 use super::{Store, StoreError};
 use crate::atomicfile::Lock;
 use crate::names::{CommandName, Month, Scope, Ticket, UserName};
-
-/// Bytes read at a time, from the end of the file backwards.
-const BLOCK: u64 = 64 * 1024;
 
 /// A job as the index knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,19 @@ pub struct Entry {
     pub accepted: Accepted,
     /// How it ended; `None` when the index does not know of an end.
     pub ended: Option<Ended>,
+    /// Its place among the jobs of its second: a later one was accepted later.
+    pub order: u64,
+    /// Where the job was found.
+    pub origin: Origin,
+}
+
+/// Where an entry comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The index beside the folders; the folder may be gone.
+    Active,
+    /// The index of the month's archive.
+    Archive,
 }
 
 /// The line of an accepted job.
@@ -60,12 +75,34 @@ pub struct Ended {
     pub ended_at: String,
 }
 
+/// How the line of an accepted job begins.
+const ACCEPTED: &[u8] = br#"{"ticket":""#;
+
 /// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Accepted(Accepted),
-    Ended { end_of: Ticket, end: Ended },
+    Accepted {
+        #[serde(flatten)]
+        accepted: Accepted,
+        /// The latest second before this line, when it is later than this job's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind: Option<String>,
+    },
+    Ended {
+        end_of: Ticket,
+        end: Ended,
+    },
+}
+
+impl Line {
+    fn accepted(accepted: Accepted, latest: Option<&str>) -> Self {
+        let behind = latest.filter(|latest| *latest > accepted.ticket.second());
+        Self::Accepted {
+            behind: behind.map(str::to_owned),
+            accepted,
+        }
+    }
 }
 
 impl From<&Job> for Accepted {
@@ -110,41 +147,86 @@ impl Store {
     /// Notes an accepted job, for a caller who holds the lock behind which jobs are accepted.
     pub(super) fn index_accepted(&self, job: &Job) -> Result<(), StoreError> {
         let month = job.ticket.month();
-        self.append(&month, &Line::Accepted(job.into()), || {
-            self.write_index(&month)
-        })
+        let latest = match self.entries(&month, |_| self.write_index(&month)) {
+            Ok(mut entries) => entries.latest()?,
+            Err(error) => return Err(error),
+        };
+        let line = Line::accepted(job.into(), latest.as_deref());
+        self.append(&month, &line, || self.write_index(&month))
     }
 
-    /// The jobs of a month, the newest first.
+    /// The jobs in the index beside a month's folders, the newest first.
     ///
     /// # Errors
     /// When the index is missing and can't be built, or can't be opened.
-    pub fn entries(&self, month: &Month) -> Result<Entries, StoreError> {
+    pub(super) fn active_entries(&self, month: &Month) -> Result<Entries, StoreError> {
+        self.entries(month, |month| self.rebuild_index(month))
+    }
+
+    fn entries(
+        &self,
+        month: &Month,
+        build: impl FnOnce(&Month) -> Result<Option<File>, StoreError>,
+    ) -> Result<Entries, StoreError> {
         let path = self.index(month);
         let file = match File::open(&path) {
             Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.rebuild_index(month)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => build(month)?,
             Err(error) => return Err(StoreError::record(&path)(error)),
         };
-        let end = match &file {
-            Some(file) => file.metadata().map_err(StoreError::record(&path))?.len(),
-            None => 0,
+        let lines = match file {
+            Some(file) => {
+                let end = file.metadata().map_err(StoreError::record(&path))?.len();
+                Some(Backwards::new(file, 0, end))
+            }
+            None => None,
         };
         Ok(Entries {
             path,
-            file,
-            start: end,
-            rest: Vec::new(),
+            lines,
             ends: HashMap::new(),
+            waiting: BTreeMap::new(),
+            bound: None,
         })
+    }
+
+    /// Fills in where the lines of these jobs begin in the index of their month.
+    pub(super) fn read_orders(
+        &self,
+        month: &Month,
+        orders: &mut HashMap<Ticket, u64>,
+    ) -> Result<(), StoreError> {
+        let path = self.index(month);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::record(&path)(error)),
+        };
+        let mut at = 0;
+        let mut line = Vec::new();
+        let mut lines = BufReader::with_capacity(256 * 1024, file);
+        loop {
+            line.clear();
+            let read = lines.read_until(b'\n', &mut line);
+            let read = read.map_err(StoreError::record(&path))?;
+            if read == 0 {
+                return Ok(());
+            }
+            let ticket = line.strip_prefix(ACCEPTED).and_then(|rest| rest.get(..28));
+            let ticket = ticket.and_then(|ticket| Ticket::parse(str::from_utf8(ticket).ok()?).ok());
+            if let Some(order) = ticket.and_then(|ticket| orders.get_mut(&ticket)) {
+                *order = at;
+            }
+            at += to_u64(read);
+        }
     }
 
     /// How a job ended, as far as the index knows.
     ///
     /// # Errors
-    /// As for [`Store::entries`].
+    /// When the index can't be read.
     pub fn indexed_end(&self, ticket: &Ticket) -> Result<Option<Ended>, StoreError> {
-        for entry in self.entries(&ticket.month())? {
+        for entry in self.active_entries(&ticket.month())? {
             let entry = entry?;
             if entry.accepted.ticket == *ticket {
                 return Ok(entry.ended);
@@ -224,7 +306,7 @@ impl Store {
             let Ok(Some(job)) = folder.job() else {
                 continue;
             };
-            push_line(&mut text, &Line::Accepted((&job).into()))?;
+            push_line(&mut text, &Line::accepted((&job).into(), None))?;
             if let Ok(Some(result)) = folder.result() {
                 push_line(
                     &mut text,
@@ -257,42 +339,52 @@ fn push_line(text: &mut Vec<u8>, line: &Line) -> Result<(), StoreError> {
 
 /// The jobs of a month, the newest first, read from the end of the index.
 #[derive(Debug)]
-pub struct Entries {
+pub(super) struct Entries {
     path: PathBuf,
-    file: Option<File>,
-    /// Where the part of the file begins that was read.
-    start: u64,
-    /// What was read and not handed out: whole lines after a first one that may be cut.
-    rest: Vec<u8>,
+    lines: Option<Backwards>,
     /// Ends whose jobs have not come yet.
     ends: HashMap<Ticket, Ended>,
+    /// Jobs before which others may have to come.
+    waiting: BTreeMap<(String, u64), Entry>,
+    /// No line that was not read is of a later second than this one; `None` before the first.
+    bound: Option<String>,
 }
 
 impl Entries {
-    /// The line before those handed out, without its end.
-    fn previous_line(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        loop {
-            if self.rest.last() == Some(&b'\n') {
-                self.rest.pop();
+    /// The latest second that any line names.
+    fn latest(&mut self) -> Result<Option<String>, StoreError> {
+        while self.bound.is_none() && self.read_line()? {}
+        Ok(self.bound.take())
+    }
+
+    /// Reads the line before those that were read; `false` when there is none.
+    fn read_line(&mut self) -> Result<bool, StoreError> {
+        let Some(lines) = &mut self.lines else {
+            return Ok(false);
+        };
+        let line = lines.previous().map_err(StoreError::record(&self.path))?;
+        let Some((order, line)) = line else {
+            self.lines = None;
+            return Ok(false);
+        };
+        match serde_json::from_slice(&line) {
+            Ok(Line::Ended { end_of, end }) => {
+                self.ends.entry(end_of).or_insert(end);
             }
-            if let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') {
-                return Ok(Some(self.rest.split_off(end + 1)));
+            Ok(Line::Accepted { accepted, behind }) => {
+                let second = accepted.ticket.second().to_owned();
+                self.bound = Some(behind.unwrap_or_else(|| second.clone()));
+                let entry = Entry {
+                    ended: self.ends.remove(&accepted.ticket),
+                    accepted,
+                    order,
+                    origin: Origin::Active,
+                };
+                self.waiting.insert((second, order), entry);
             }
-            if self.start == 0 {
-                let line = std::mem::take(&mut self.rest);
-                return Ok((!line.is_empty()).then_some(line));
-            }
-            let Some(file) = &self.file else {
-                return Ok(None);
-            };
-            let from = self.start.saturating_sub(BLOCK);
-            let mut block = vec![0; usize::try_from(self.start - from).unwrap_or_default()];
-            file.read_exact_at(&mut block, from)
-                .map_err(StoreError::record(&self.path))?;
-            block.append(&mut self.rest);
-            self.rest = block;
-            self.start = from;
+            Err(_) => {}
         }
+        Ok(true)
     }
 }
 
@@ -301,23 +393,20 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let line = match self.previous_line() {
-                Ok(line) => line?,
+            // Of one second, a line that was read later was accepted earlier.
+            if let Some(last) = self.waiting.last_entry()
+                && (self.lines.is_none() || self.bound.as_deref() <= Some(last.key().0.as_str()))
+            {
+                return Some(Ok(last.remove()));
+            }
+            match self.read_line() {
+                Ok(false) if self.waiting.is_empty() => return None,
+                Ok(_) => {}
                 Err(error) => {
-                    self.file = None;
-                    self.start = 0;
+                    self.lines = None;
+                    self.waiting.clear();
                     return Some(Err(error));
                 }
-            };
-            match serde_json::from_slice(&line) {
-                Ok(Line::Ended { end_of, end }) => {
-                    self.ends.entry(end_of).or_insert(end);
-                }
-                Ok(Line::Accepted(accepted)) => {
-                    let ended = self.ends.remove(&accepted.ticket);
-                    return Some(Ok(Entry { accepted, ended }));
-                }
-                Err(_) => {}
             }
         }
     }

@@ -13,6 +13,7 @@
 //! active/202611/index                      one line when a job is accepted, one when it ends
 //! active/abroad/TICKET                     what has to be removed on the Barman host when the job has ended
 //! active/slots/N                           one lock for each job that may run at once
+//! archive/202610.tar.gz, 202610.index      the ended jobs of a closed month (see `archive`)
 //! config/                                  the catalogue and generated secrets
 //! garbage/PROCESS/                         temporary files of one process
 //! logs/
@@ -24,8 +25,11 @@
 //! that has nothing to do with the folders, so that none of them seems to have a supervisor again.
 
 pub mod abroad;
+pub mod archive;
 pub mod garbage;
 pub mod index;
+mod lines;
+pub mod listing;
 pub mod open_jobs;
 pub mod record;
 
@@ -75,6 +79,20 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The index of an archive is being built.
+    #[error("the index of the archive of {month} is being built; ask again")]
+    IndexNotReady {
+        /// The month.
+        month: Month,
+    },
+    /// An archive holds what we have not written, or is damaged, and is not written to.
+    #[error(
+        "{path} is not wholly ours: what it holds can be read, and the ended jobs of its month stay in active/; move it away to have them archived"
+    )]
+    ForeignArchive {
+        /// The archive.
+        path: PathBuf,
     },
 }
 

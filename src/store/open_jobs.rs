@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn list(store: &Store, month: &crate::names::Month) -> Vec<(Ticket, Option<EndState>)> {
-        let entries = store.entries(month).unwrap();
+        let entries = store.active_entries(month).unwrap();
         entries
             .map(|e| e.unwrap())
             .map(|e| (e.accepted.ticket, e.ended.map(|e| e.state)))

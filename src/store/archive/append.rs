@@ -1,0 +1,143 @@
+//! Writing a job into an archive, and holding what was written against its folder.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use flate2::{Compression, GzBuilder};
+
+use super::super::lines::to_u64;
+use super::super::record::JobFolder;
+use super::index::Place;
+use super::member::{FILES, LENGTH_AT, RECORD_LIMIT, Unreadable, each_entry, field};
+use crate::names::Ticket;
+
+/// Writes to a place of a file.
+struct Positioned<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Write for Positioned<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write_at(bytes, self.at)?;
+        self.at += to_u64(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Appends the files of an ended job as one member and returns where the member ends. Its length
+/// is written last: a member that says 0 was not finished.
+///
+/// # Errors
+/// When a file can't be read or the archive not be written.
+pub(super) fn append(
+    archive: &File,
+    at: u64,
+    folder: &JobFolder,
+    order: u64,
+    mtime: u64,
+) -> io::Result<u64> {
+    let out = BufWriter::with_capacity(64 * 1024, Positioned { file: archive, at });
+    let mut gzip = GzBuilder::new()
+        .filename(folder.ticket().as_str())
+        .extra(field(0, order))
+        .mtime(u32::try_from(mtime).unwrap_or_default())
+        .write(out, Compression::default());
+    for name in FILES {
+        let file = match File::open(folder.file(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let known = file.metadata()?;
+        let mut header = tar::Header::new_ustar();
+        header.set_path(entry_name(folder.ticket(), name))?;
+        header.set_size(known.len());
+        header.set_mode(0o600);
+        header.set_uid(known.uid().into());
+        header.set_gid(known.gid().into());
+        header.set_mtime(mtime);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_cksum();
+        gzip.write_all(header.as_bytes())?;
+        let copied = io::copy(&mut file.take(known.len()), &mut gzip)?;
+        if copied != known.len() {
+            return Err(io::Error::other(format!(
+                "{name} became shorter while it was read"
+            )));
+        }
+        let padding = usize::try_from((512 - known.len() % 512) % 512).unwrap_or_default();
+        gzip.write_all([0; 512].get(..padding).unwrap_or_default())?;
+    }
+    let out = gzip.finish()?;
+    let end = out.into_inner().map_err(io::IntoInnerError::into_error)?.at;
+    archive.write_all_at(&(end - at).to_le_bytes(), at + LENGTH_AT)?;
+    Ok(end)
+}
+
+fn entry_name(ticket: &Ticket, file: &str) -> String {
+    format!("{}/{ticket}/{file}", ticket.month())
+}
+
+/// Whether a member holds exactly what the folder of a job does.
+///
+/// # Errors
+/// When the archive or the folder can't be read. A damaged member holds something else.
+pub(super) fn equals(file: &File, place: &Place, folder: &JobFolder) -> io::Result<bool> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in FILES {
+        if folder.file(name).try_exists()? {
+            names.push(name);
+        }
+    }
+    let mut equal = true;
+    let compared = each_entry(file, folder.ticket(), place, |name, size, from| {
+        let Some(known) = names.iter().position(|known| *known == name) else {
+            equal = false;
+            return Ok(());
+        };
+        names.remove(known);
+        let there = File::open(folder.file(name))?;
+        equal &= there.metadata()?.len() == size;
+        equal &= same_bytes(&mut BufReader::new(there), &mut BufReader::new(from))?;
+        Ok(())
+    });
+    match compared {
+        Ok(()) => Ok(equal && names.is_empty()),
+        Err(Unreadable::Io(error)) => Err(error),
+        Err(Unreadable::Damaged(_) | Unreadable::NotThis) => Ok(false),
+    }
+}
+
+fn same_bytes(one: &mut impl BufRead, other: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        if left.is_empty() || right.is_empty() {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        let length = left.len().min(right.len());
+        if left.get(..length) != right.get(..length) {
+            return Ok(false);
+        }
+        one.consume(length);
+        other.consume(length);
+    }
+}
+
+/// Whether all files that would be kept of a job can be read again from an archive.
+///
+/// # Errors
+/// When a file can't be looked at.
+pub(super) fn fits(folder: &JobFolder) -> io::Result<bool> {
+    for name in ["job.json", "result.json"] {
+        if fs::metadata(folder.file(name))?.len() > RECORD_LIMIT {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
