@@ -17,6 +17,7 @@
 )]
 
 mod bare;
+mod months;
 mod over_ssh;
 mod site;
 
@@ -45,6 +46,13 @@ fn main() -> ExitCode {
         Some(word) if word == supervise::WORD => supervise::run(arguments),
         Some(word) if word == "serve" || word == "user" => cli::run(),
         Some(word) if word == "bare" => bare::serve(arguments.map(|a| a.into_string().unwrap())),
+        // One part alone: `cargo bench --bench bench -- months`.
+        Some(word) if word == "months" => {
+            let site = Site::new();
+            site.serve().stop();
+            months::measure(&site);
+            ExitCode::SUCCESS
+        }
         _ => {
             measure();
             ExitCode::SUCCESS
@@ -66,6 +74,7 @@ fn measure() {
     memory_after_logins(&server);
     server.stop();
     over_ssh::command_against_ssh(&site);
+    months::measure(&site);
 }
 
 fn cores() -> usize {

@@ -136,6 +136,27 @@ impl Site {
         &self.facts[name]
     }
 
+    /// A file of the site.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Gives a folder with all that is in it to the service's account.
+    pub fn own_all(&self, path: &Path) {
+        if rustix::process::getuid().is_root() {
+            let owner = format!("{}:{}", self.fact("LAB_UID"), self.fact("LAB_GID"));
+            let mut chown = Command::new("chown");
+            assert!(
+                chown
+                    .args(["-R", &owner])
+                    .arg(path)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+    }
+
     fn own(&self, path: &Path) {
         if rustix::process::getuid().is_root() {
             let id = |name: &str| Some(self.fact(name).parse().unwrap());
@@ -217,6 +238,22 @@ impl Site {
         self.serve_with("over-ssh.conf")
     }
 
+    /// Serves another store of this site.
+    pub fn serve_store(&self, store: &str) -> Process {
+        let config = fs::read_to_string(self.file("barmanapi.conf")).unwrap();
+        let line = |name: &str| format!("store_directory = {}/{name}\n", self.folder.display());
+        let other = config.replace(&line("store"), &line(store));
+        // The users' passwords are made with what is there.
+        let mut copy = Command::new("cp");
+        copy.arg("-a")
+            .arg(self.file("store/config"))
+            .arg(self.file(store));
+        assert!(copy.status().unwrap().success());
+        let name = format!("{store}.conf");
+        self.write(&name, &other, 0o600);
+        self.serve_with(&name)
+    }
+
     fn serve_with(&self, config: &str) -> Process {
         let mut command = self.command(&self.binary);
         command
@@ -230,7 +267,7 @@ impl Site {
                 begin.elapsed() < Duration::from_secs(60),
                 "the service does not get ready"
             );
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(5));
         }
         process
     }

@@ -15,6 +15,7 @@
 )]
 
 mod access;
+mod archive;
 mod history;
 mod injection;
 mod kill_minus_nine;

@@ -38,6 +38,8 @@ install_packages() {
     # Login shells that an account on a Barman host may have.
     command -v fish >/dev/null || missing+=(fish)
     command -v tcsh >/dev/null || missing+=(tcsh)
+    # The tests set clocks.
+    command -v faketime >/dev/null || missing+=(faketime)
     if ((${#missing[@]})); then
         apt_install "${missing[@]}"
     fi

@@ -1,15 +1,15 @@
 //! Writing a job into an archive, and holding what was written against its folder.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Cursor, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use flate2::{Compression, GzBuilder};
 
 use super::super::lines::to_u64;
 use super::super::record::JobFolder;
-use super::index::Place;
-use super::member::{FILES, LENGTH_AT, RECORD_LIMIT, Unreadable, each_entry, field};
+use super::index::{Line, Place};
+use super::member::{ArchivedJob, FILES, LENGTH_AT, RECORD_LIMIT, Unreadable, each_entry, field};
 use crate::names::Ticket;
 
 /// Writes to a place of a file.
@@ -30,6 +30,54 @@ impl Write for Positioned<'_> {
     }
 }
 
+/// A file to be kept.
+pub(super) struct Source {
+    name: &'static str,
+    size: u64,
+    owner: (u32, u32),
+    from: Box<dyn Read>,
+}
+
+/// The files of a job that are there.
+pub(super) fn files_of(folder: &JobFolder) -> impl Iterator<Item = io::Result<Source>> {
+    FILES.into_iter().filter_map(|name| {
+        let file = match File::open(folder.file(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(file.metadata().map(|known| Source {
+            name,
+            size: known.len(),
+            owner: (known.uid(), known.gid()),
+            from: Box::new(file),
+        }))
+    })
+}
+
+/// The files of a job that has none.
+fn files_of_record(job: ArchivedJob) -> io::Result<[io::Result<Source>; 4]> {
+    let owner = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let records = [
+        serde_json::to_vec(&job.job)?,
+        serde_json::to_vec(&job.result)?,
+        job.stdout,
+        job.stderr,
+    ];
+    let mut names = FILES.into_iter();
+    Ok(records.map(|bytes| {
+        Ok(Source {
+            name: names.next().unwrap_or_default(),
+            size: to_u64(bytes.len()),
+            owner,
+            from: Box::new(Cursor::new(bytes)),
+        })
+    }))
+}
+
 /// Appends the files of an ended job as one member and returns where the member ends. Its length
 /// is written last: a member that says 0 was not finished.
 ///
@@ -38,46 +86,67 @@ impl Write for Positioned<'_> {
 pub(super) fn append(
     archive: &File,
     at: u64,
-    folder: &JobFolder,
-    order: u64,
-    mtime: u64,
+    ticket: &Ticket,
+    (order, mtime): (u64, u64),
+    files: impl IntoIterator<Item = io::Result<Source>>,
 ) -> io::Result<u64> {
     let out = BufWriter::with_capacity(64 * 1024, Positioned { file: archive, at });
     let mut gzip = GzBuilder::new()
-        .filename(folder.ticket().as_str())
+        .filename(ticket.as_str())
         .extra(field(0, order))
         .mtime(u32::try_from(mtime).unwrap_or_default())
         .write(out, Compression::default());
-    for name in FILES {
-        let file = match File::open(folder.file(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        let known = file.metadata()?;
+    for file in files {
+        let file = file?;
         let mut header = tar::Header::new_ustar();
-        header.set_path(entry_name(folder.ticket(), name))?;
-        header.set_size(known.len());
+        header.set_path(entry_name(ticket, file.name))?;
+        header.set_size(file.size);
         header.set_mode(0o600);
-        header.set_uid(known.uid().into());
-        header.set_gid(known.gid().into());
+        header.set_uid(file.owner.0.into());
+        header.set_gid(file.owner.1.into());
         header.set_mtime(mtime);
         header.set_entry_type(tar::EntryType::Regular);
         header.set_cksum();
         gzip.write_all(header.as_bytes())?;
-        let copied = io::copy(&mut file.take(known.len()), &mut gzip)?;
-        if copied != known.len() {
-            return Err(io::Error::other(format!(
-                "{name} became shorter while it was read"
-            )));
+        let copied = io::copy(&mut file.from.take(file.size), &mut gzip)?;
+        if copied != file.size {
+            let words = format!("{} became shorter while it was read", file.name);
+            return Err(io::Error::other(words));
         }
-        let padding = usize::try_from((512 - known.len() % 512) % 512).unwrap_or_default();
+        let padding = usize::try_from((512 - file.size % 512) % 512).unwrap_or_default();
         gzip.write_all([0; 512].get(..padding).unwrap_or_default())?;
     }
     let out = gzip.finish()?;
     let end = out.into_inner().map_err(io::IntoInnerError::into_error)?.at;
     archive.write_all_at(&(end - at).to_le_bytes(), at + LENGTH_AT)?;
     Ok(end)
+}
+
+/// Appends a job that has no folder and returns its line for the index.
+///
+/// # Errors
+/// As for [`append`].
+pub(super) fn append_record(
+    archive: &File,
+    at: u64,
+    order: u64,
+    job: ArchivedJob,
+) -> io::Result<Vec<u8>> {
+    let ticket = job.job.ticket.clone();
+    let mut line = Line {
+        place: Place {
+            offset: at,
+            length: 0,
+            inner: None,
+        },
+        order,
+        damaged: false,
+        job: Some((&job.job).into()),
+        end: Some((&job.result).into()),
+    };
+    let end = append(archive, at, &ticket, (order, 0), files_of_record(job)?)?;
+    line.place.length = end - at;
+    line.text(&ticket)
 }
 
 fn entry_name(ticket: &Ticket, file: &str) -> String {

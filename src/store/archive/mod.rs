@@ -209,6 +209,11 @@ impl Store {
             Err(error) => return Err(failed(error)),
         };
         let place = self.archive_index(month);
+        let length = file.metadata().map_err(failed)?.len();
+        if length == 0 {
+            // It is about to get its first job.
+            return Ok(Opened::Nothing);
+        }
         let identity = index::identity(&place).map_err(failed)?;
         let index = match Index::open(&place, month) {
             Ok(Some(index)) => index,
@@ -216,7 +221,7 @@ impl Store {
             Err(Fault::Bad(why)) => return Err(Again::Index(identity, why)),
             Err(Fault::Io(error)) => return Err(Again::Store(StoreError::record(&place)(error))),
         };
-        if file.metadata().map_err(failed)?.len() < index.header.length {
+        if length < index.header.length {
             return Err(Again::Index(identity, "the archive is shorter than it was"));
         }
         Ok(Opened::Ready(Archive {
@@ -235,6 +240,7 @@ impl Store {
         why: &'static str,
     ) -> Result<(), StoreError> {
         let path = self.archive_index(month);
+        let path_of_archive = self.archive(month);
         let until = Instant::now() + PATIENCE;
         loop {
             let current = index::identity(&path).map_err(StoreError::record(&path))?;
@@ -269,6 +275,10 @@ impl Store {
                     }),
                 };
             }
+            if !path_of_archive.exists() {
+                // It was removed meanwhile, which is an answer as well.
+                return Ok(());
+            }
             if Instant::now() >= until {
                 return Err(StoreError::IndexNotReady {
                     month: month.clone(),
@@ -282,7 +292,10 @@ impl Store {
     /// when somebody else holds it.
     fn try_lock_archive(&self, month: &Month) -> Result<Option<File>, StoreError> {
         let path = self.archive(month);
-        let opened = index::open_plain(&path).map_err(StoreError::record(&path))?;
+        let opened = match index::open_plain(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(StoreError::record(&path))?,
+        };
         let Some(file) = opened else {
             return Err(StoreError::record(&path)(io::Error::other(
                 "it is no plain file",

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use super::super::record::JobFolder;
 use super::index::{Fault, Header, Index, Line, Place, open_plain};
+use super::member::ArchivedJob;
 use super::{Store, StoreError, append, member, rebuild};
 use crate::atomicfile::{Lock, sync_parent};
 use crate::names::{Month, Ticket};
@@ -64,7 +65,7 @@ impl Store {
         }
         // After the folders: the marker of a job is there before its folder is.
         let open: HashSet<Ticket> = self.open_tickets()?.into_iter().collect();
-        let (mut closed, mut bytes, mut more) = (Vec::new(), 0_u64, false);
+        let (mut closed, mut bytes) = (Vec::new(), 0_u64);
         for ticket in tickets {
             if open.contains(&ticket) {
                 continue;
@@ -75,7 +76,6 @@ impl Store {
             bytes = bytes.saturating_add(job.bytes);
             closed.push(job);
             if closed.len() >= BATCH || bytes >= BATCH_BYTES {
-                more = true;
                 break;
             }
         }
@@ -86,14 +86,7 @@ impl Store {
         let Some(archive) = self.lock_for_writing(month)? else {
             return Ok(Rotated::default());
         };
-        let rotated = self.move_jobs(month, &archive, closed)?;
-        if rotated.moved == 0 {
-            more = false;
-        }
-        Ok(Rotated {
-            more: more || rotated.more,
-            ..rotated
-        })
+        self.move_jobs(month, &archive, closed)
     }
 
     fn move_jobs(
@@ -112,7 +105,7 @@ impl Store {
                 Ok(Rotated {
                     moved: gone.len(),
                     disputed,
-                    more: false,
+                    more: !gone.is_empty(),
                 })
             }
             Err(fault) => {
@@ -160,7 +153,9 @@ impl Store {
                 }
                 continue;
             }
-            let end = append::append(archive, at, &job.folder, job.line.order, job.mtime)?;
+            let ticket = job.folder.ticket();
+            let about = (job.line.order, job.mtime);
+            let end = append::append(archive, at, ticket, about, append::files_of(&job.folder))?;
             job.line.place.offset = at;
             job.line.place.length = end - at;
             at = end;
@@ -181,16 +176,60 @@ impl Store {
             }
             lines.push(job.line.text(job.folder.ticket())?);
         }
+        let header = Header::new(archive, at, header.damaged, true)?;
+        self.commit(month, index.as_ref(), &header, lines)?;
+        gone.extend(appended.into_iter().map(|job| job.folder));
+        Ok((gone, disputed))
+    }
+
+    /// Replaces the index by one with these lines as well.
+    fn commit(
+        &self,
+        month: &Month,
+        index: Option<&Index>,
+        header: &Header,
+        mut lines: Vec<Vec<u8>>,
+    ) -> Result<(), Fault> {
         lines.sort();
         let mut draft = self.draft(month, 0)?;
-        match &index {
+        match index {
             Some(index) => draft.merge(index.forwards()?, &lines)?,
             None => draft.merge(std::iter::empty(), &lines)?,
         }
-        let header = Header::new(archive, at, header.damaged, true)?;
-        draft.commit(&header, &self.archive_index(month))?;
-        gone.extend(appended.into_iter().map(|job| job.folder));
-        Ok((gone, disputed))
+        Ok(draft.commit(header, &self.archive_index(month))?)
+    }
+
+    /// Writes jobs that have no folder into the archive of their month, in the order in which they
+    /// were accepted: history that comes from elsewhere.
+    ///
+    /// # Errors
+    /// When a step can't be done or the archive is in use; what was appended does not count then.
+    pub fn archive_jobs(
+        &self,
+        month: &Month,
+        jobs: impl IntoIterator<Item = ArchivedJob>,
+    ) -> Result<(), StoreError> {
+        let path = self.archive(month);
+        let Some(archive) = self.lock_for_writing(month)? else {
+            return Err(StoreError::record(&path)(io::ErrorKind::WouldBlock.into()));
+        };
+        let header = self.header_for_writing(month, &archive)?;
+        let append = || -> Result<(), Fault> {
+            let index = Index::open(&self.archive_index(month), month)?;
+            let (mut at, mut lines) = (header.length, Vec::new());
+            for (order, job) in (0..).zip(jobs) {
+                let line = append::append_record(&archive, at, order, job)?;
+                at = archive.metadata()?.len();
+                lines.push(line);
+            }
+            archive.sync_data()?;
+            let header = Header::new(&archive, at, header.damaged, true)?;
+            self.commit(month, index.as_ref(), &header, lines)
+        };
+        append().map_err(|fault| match fault {
+            Fault::Io(error) => StoreError::record(&path)(error),
+            Fault::Bad(words) => StoreError::record(&path)(io::Error::other(words)),
+        })
     }
 
     /// Opens the archive of a month, made when missing, and locks it; `None` when somebody else

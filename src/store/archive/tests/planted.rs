@@ -174,13 +174,13 @@ fn bombs_and_floods_of_entries_cost_little_time_and_hide_nothing_before_them() {
     let zeros = vec![0; 1 << 20];
     let plants: Vec<(&str, Plant<'_>)> = vec![
         (
-            "a record of 1 GiB",
+            "a record of 256 MiB",
             Box::new(|out| {
                 out.write_all(
-                    header(format!("202601/{ghost}/job.json").as_bytes(), b'0', 1 << 30).as_bytes(),
+                    header(format!("202601/{ghost}/job.json").as_bytes(), b'0', 1 << 28).as_bytes(),
                 )
                 .unwrap();
-                for _ in 0..1 << 10 {
+                for _ in 0..1 << 8 {
                     out.write_all(&zeros).unwrap();
                 }
             }),
@@ -196,11 +196,11 @@ fn bombs_and_floods_of_entries_cost_little_time_and_hide_nothing_before_them() {
             }),
         ),
         (
-            "a long name of 1 GiB",
+            "a long name of 256 MiB",
             Box::new(|out| {
-                out.write_all(header(b"././@LongLink", b'L', 1 << 30).as_bytes())
+                out.write_all(header(b"././@LongLink", b'L', 1 << 28).as_bytes())
                     .unwrap();
-                for _ in 0..1 << 10 {
+                for _ in 0..1 << 8 {
                     out.write_all(&zeros).unwrap();
                 }
             }),
