@@ -4,7 +4,9 @@ mod clock;
 mod killing;
 mod moving;
 mod planted;
+mod room;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,9 +96,10 @@ impl Past {
     /// Ends a job in one of several ways, with so many lines of output.
     fn end(&self, job: &AcceptedJob, lines: usize) {
         let ticket = job.folder.ticket();
-        let text: String = (0..lines)
-            .map(|n| format!("line {n} of {ticket}\n"))
-            .collect();
+        let mut text = String::new();
+        for n in 0..lines {
+            writeln!(text, "line {n} of {ticket}").unwrap();
+        }
         fs::write(job.folder.file("stdout"), text).unwrap();
         fs::write(job.folder.file("stderr"), format!("err {ticket}\n")).unwrap();
         let (state, exit_code) = match lines % 3 {
@@ -122,7 +125,11 @@ impl Past {
     /// Jobs of a month that have ended.
     fn ended(&mut self, month: &Month, count: usize) -> Vec<String> {
         let one = |n: usize| {
-            let server = if n % 10 == 0 { "other" } else { "main" };
+            let server = if n.is_multiple_of(10) {
+                "other"
+            } else {
+                "main"
+            };
             let job = self.accept(month, server);
             self.end(&job, 50 + n % 7);
             job.folder.ticket().to_string()

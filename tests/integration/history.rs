@@ -2,7 +2,7 @@
 
 mod damage;
 mod list;
-mod room;
+pub mod room;
 mod tickets;
 
 use serde_json::{Value, json};

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::{Past, month, site, wait_until};
 use crate::rig::{Answer, Lab, StandIn, User};
 
+/// What is put behind an archive of ours.
+type Plant<'a> = Box<dyn Fn(&mut GzEncoder<Vec<u8>>) + 'a>;
+
 fn entry(name: &str, kind: u8, size: u64) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
@@ -59,7 +62,7 @@ fn a_hostile_archive_is_read_within_limits_and_creates_nothing() {
     let outside = site.file("outside");
     let ghost = format!("{closed}05T000000-00000000000a");
     let zeros = vec![0; 1 << 20];
-    let plants: Vec<(&str, Box<dyn Fn(&mut GzEncoder<Vec<u8>>)>)> = vec![
+    let plants: Vec<(&str, Plant<'_>)> = vec![
         (
             "odd names and kinds",
             Box::new(|out| {

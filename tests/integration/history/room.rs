@@ -11,10 +11,11 @@ use super::{backup, page, serve, starts_of, tickets};
 use crate::rig::{Barman, Lab, Site, StandIn};
 
 /// A small file system of its own, where a store will be.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(path: PathBuf) -> Self {
+    /// Mounts one of 2 MiB.
+    pub fn mount(path: PathBuf) -> Self {
         let lab = Lab::get();
         fs::create_dir_all(&path).unwrap();
         let (uid, gid) = lab.account();
@@ -33,7 +34,7 @@ impl SmallDisk {
     }
 
     /// Takes all room but this many pages.
-    fn fill(&self, pages_left: u64) {
+    pub fn fill(&self, pages_left: u64) {
         let ballast = self.ballast();
         let mut file = fs::File::create(&ballast).unwrap();
         let page = [0; 4096];
@@ -45,7 +46,8 @@ impl SmallDisk {
         file.set_len(written - pages_left * 4096).unwrap();
     }
 
-    fn free(&self) {
+    /// Gives the room back.
+    pub fn free(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 
