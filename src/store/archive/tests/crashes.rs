@@ -9,7 +9,7 @@ use super::{Bench, reversed};
 #[test]
 fn what_a_crash_leaves_is_put_in_order_and_no_job_is_lost_or_doubled() {
     type Crash = fn(&Bench, u64, Vec<u8>);
-    let crashes: [(&str, Crash); 6] = [
+    let crashes: [(&str, Crash); 7] = [
         ("appended, not in the index", |bench, _, index| {
             fs::write(bench.index(), index).unwrap();
         }),
@@ -32,6 +32,14 @@ fn what_a_crash_leaves_is_put_in_order_and_no_job_is_lost_or_doubled() {
             archive.set_len(before).unwrap();
             archive.set_len(length).unwrap();
         }),
+        (
+            "more rubbish than is written later",
+            |bench, before, index| {
+                fs::write(bench.index(), index).unwrap();
+                let archive = File::options().write(true).open(bench.archive()).unwrap();
+                archive.write_all_at(&[b'x'; 9_000], before).unwrap();
+            },
+        ),
         ("no index, a half member", |bench, before, _| {
             fs::remove_file(bench.index()).unwrap();
             let archive = File::options().write(true).open(bench.archive()).unwrap();
