@@ -125,3 +125,75 @@ impl Rotation {
         told.insert(key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Limits;
+    use crate::names::{CommandName, Scope, Ticket, UserName};
+    use crate::output::Kept;
+    use crate::store::record::{DataForm, EndState, Job, JobResult};
+
+    fn job() -> Job {
+        let command = CommandName::parse("backup").unwrap();
+        let at = time::macros::datetime!(2026-01-10 00:00:00 UTC);
+        Job {
+            ticket: Ticket::new(at, 7),
+            names: vec![command.clone()],
+            command,
+            scope: Scope::Global,
+            program: "/usr/bin/barman".into(),
+            arguments: Vec::new(),
+            data: DataForm::Lines,
+            user: UserName::parse("dba").unwrap(),
+            from: None,
+            accepted_at: "2026-01-10T00:00:00Z".into(),
+            request_id: "r".into(),
+            time_limit: None,
+            output_limit: 1000,
+            max_jobs: 1,
+            exclusive: false,
+            requires_full: false,
+            users: "/etc/barmanapi/client.conf".into(),
+            remote: None,
+        }
+    }
+
+    #[test]
+    fn outputs_of_a_job_that_moves_while_it_is_read_are_looked_up_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let limits = Limits {
+            max_jobs: 1,
+            queue: 1,
+            output_limit: 1000,
+            sync_timeout: std::time::Duration::from_secs(1),
+            users: "/etc/barmanapi/client.conf".into(),
+            keep_months: 0,
+        };
+        let jobs = Jobs::new(store.clone(), store.garbage().unwrap(), limits);
+        let job = job();
+        let accepted = store.accept(&job, 1).unwrap();
+        std::fs::write(accepted.folder.file("stdout"), "said\n").unwrap();
+        let end = JobResult {
+            state: EndState::Done,
+            exit_code: Some(0),
+            signal: None,
+            reason: None,
+            detail: None,
+            started_at: None,
+            ended_at: "2026-01-10T00:00:05Z".into(),
+            duration_ms: Some(1),
+            stdout: Kept::default(),
+            stderr: Kept::default(),
+        };
+        store.close(&accepted.folder, &end, |_| {}).unwrap();
+        drop(accepted);
+        let mut begun = jobs.view(&job.ticket).unwrap().unwrap();
+        Rotation::new(&jobs).pass();
+        assert_eq!(begun.outputs().unwrap(), None);
+        let mut again = jobs.view(&job.ticket).unwrap().unwrap();
+        assert_eq!(again.state, begun.state);
+        assert_eq!(again.outputs().unwrap().unwrap().stdout, b"said\n");
+    }
+}
