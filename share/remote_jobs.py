@@ -258,9 +258,9 @@ class Job(object):
     def look(self):
         """How it ended, when it did; tells of its start as soon as that is certain."""
         status = get(self.folder, b"status")
-        if not status and now() - self.looked >= 0.5:
+        if not status and (self.orphaned or now() - self.looked >= 0.5):
             self.looked = now()
-            if not has_keeper(self.folder):
+            if self.orphaned or not has_keeper(self.folder):
                 if not os.path.isdir(self.folder):
                     return b"missing"
                 status = fate(self.folder)

@@ -31,6 +31,7 @@ mod crash;
 mod floods;
 mod host;
 mod limits;
+mod links;
 mod malformed;
 mod oracle;
 mod order;
@@ -63,6 +64,7 @@ use run::{Fault, Run};
 const FAMILIES: &[(&str, &[Fault])] = &[
     ("room", room::FAULTS),
     ("host", host::FAULTS),
+    ("links", links::FAULTS),
     ("twins", twins::FAULTS),
     ("floods", floods::FAULTS),
     ("words", malformed::FAULTS),

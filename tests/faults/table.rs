@@ -102,6 +102,7 @@ const TITLES: &[(&str, &str)] = &[
     ("shortage", "Calls that fail, and limits"),
     ("processes", "Processes that die, hang or flood"),
     ("host", "A host that stops"),
+    ("links", "Barman on another host"),
     ("twins", "Two services on one store"),
     ("floods", "Many clients at once"),
     ("words", "Requests made up at random"),
