@@ -84,6 +84,8 @@ remove_account() {
     [[ $(id -u) == 0 ]] || return 0
     local name
     name=$(getent passwd | grep ":barmanapi lab:$dir/home:" | cut -d: -f1) || return 0
+    # Control sockets of ssh: a path to one inside the lab could be too long.
+    find /tmp -maxdepth 1 -name "barmanapi-$LAB_UID-*" -user "$LAB_UID" -exec rm -rf {} +
     userdel "$name" >/dev/null 2>&1 || say "the account $name could not be removed"
 }
 
@@ -147,8 +149,8 @@ def names_folder(pid):
     words = read(pid, "cmdline").split("\0")
     name = os.path.basename(program)
     if own:
-        # Nobody works by hand as this account: a word or the working folder is enough.
-        return any(folder in word for word in [program, os.readlink(f"/proc/{pid}/cwd") + "/", *words])
+        # Nobody works by hand as this account: a word or the working folder is enough, and a session of sshd has neither.
+        return name == "sshd" or any(folder in word for word in [program, os.readlink(f"/proc/{pid}/cwd") + "/", *words])
     if name == "postgres" or name.startswith("pg_") or name in ("rsync", "sshd"):
         return any(folder in word for word in words)
     if name.startswith("python3"):
