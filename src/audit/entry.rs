@@ -21,6 +21,9 @@ pub struct Entry {
     /// Who.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Whom it is about, when that is another user than the one who asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// How that is known: `basic`, `token`, `certificate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<String>,
@@ -67,6 +70,7 @@ impl Entry {
             ts,
             event,
             user: None,
+            subject: None,
             auth: None,
             from: None,
             method: None,

@@ -48,6 +48,9 @@ pub enum UsersError {
     /// Nobody with all rights would be left.
     #[error("{0:?} is the last user with full access")]
     LastFull(String),
+    /// Whoever wants it may not do all that the user may do, or should.
+    #[error("there is no user {0:?} whose rights, old and new, lie within yours")]
+    Beyond(String),
     /// The user's section would not be read.
     #[error("user {name:?}: {fault}")]
     Faulty {

@@ -25,7 +25,7 @@ pub use clock::{Clock, SystemClock};
 pub use listing::{Listing, User, UsersError};
 pub use secret::{Secret, SecretError};
 pub use token::{IssuedToken, Tokens};
-pub use users::{Change, Users};
+pub use users::{Authority, Change, Users};
 
 use crate::names::UserName;
 use crate::policy::{Rights, Rule};
@@ -107,6 +107,7 @@ impl From<UsersError> for AuthError {
             | UsersError::Exists(_)
             | UsersError::Reserved(_)
             | UsersError::Faulty { .. }
+            | UsersError::Beyond(_)
             | UsersError::LastFull(_) => Self::Refused(error),
             UsersError::Io { .. } | UsersError::Unreadable { .. } | UsersError::Edit { .. } => {
                 Self::Storage(io::Error::other(error))
@@ -257,30 +258,33 @@ impl Auth {
     /// Adds a user; an empty `access` allows everything.
     ///
     /// # Errors
-    /// When the name is taken, the password can't be one, or the file can't be written.
+    /// When the name is taken, the password can't be one, the authority does not reach so far, or
+    /// the file can't be written.
     pub async fn add_user(
         &self,
         name: UserName,
         password: &str,
         access: Vec<Rule>,
         deny: Vec<Rule>,
+        authority: Authority,
     ) -> Result<(), AuthError> {
         let hash = self.hasher.hash(password).await?;
-        self.edit(move |users| users.add(&name, &hash, &access, &deny))
+        self.edit(move |users| users.add(&name, &hash, &access, &deny, &authority))
             .await
     }
 
-    /// Changes a user's password (as it is typed) and lists; what is `None` stays. The last user
-    /// with full access keeps it.
+    /// Changes a user's password (as it is typed) and lists; what is `None` stays.
     ///
     /// # Errors
-    /// When there is no such user, the password can't be one, or the file can't be written.
+    /// When there is no such user, the password can't be one, the authority does not reach so far,
+    /// or the file can't be written.
     pub async fn change_user(
         &self,
         name: UserName,
         password: Option<&str>,
         access: Option<Vec<Rule>>,
         deny: Option<Vec<Rule>>,
+        authority: Authority,
     ) -> Result<(), AuthError> {
         let password = match password {
             Some(password) => Some(self.hasher.hash(password).await?),
@@ -291,16 +295,18 @@ impl Auth {
             access,
             deny,
         };
-        self.edit(move |users| users.change(&name, &change, false))
+        self.edit(move |users| users.change(&name, &change, &authority))
             .await
     }
 
-    /// Removes a user; the last one with full access stays.
+    /// Removes a user.
     ///
     /// # Errors
-    /// When there is no such user, or the file can't be written.
-    pub async fn remove_user(&self, name: UserName) -> Result<(), AuthError> {
-        self.edit(move |users| users.remove(&name, false)).await
+    /// When there is no such user, the authority does not reach so far, or the file can't be
+    /// written.
+    pub async fn remove_user(&self, name: UserName, authority: Authority) -> Result<(), AuthError> {
+        self.edit(move |users| users.remove(&name, &authority))
+            .await
     }
 
     async fn authenticate(

@@ -3,6 +3,7 @@ use crate::policy::Rights;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+const OPERATOR: Authority = Authority::Operator { force: false };
 const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b";
 const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 const THERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
@@ -121,15 +122,17 @@ async fn every_change_of_a_user_ends_the_older_tokens_and_no_others() {
         let token = rig.token("op").await;
         assert!(rig.is_good(&token));
         let (access, deny) = (Some(rules(access)), Some(rules(deny)));
-        let change = rig.auth.change_user(name("op"), password, access, deny);
+        let change = rig
+            .auth
+            .change_user(name("op"), password, access, deny, OPERATOR);
         change.await.unwrap();
         assert!(!rig.is_good(&token));
     }
     let token = rig.token("op").await;
-    rig.auth.remove_user(name("op")).await.unwrap();
+    rig.auth.remove_user(name("op"), OPERATOR).await.unwrap();
     assert!(!rig.is_good(&token));
     rig.auth
-        .add_user(name("op"), "right", rules("barman"), vec![])
+        .add_user(name("op"), "right", rules("barman"), vec![], OPERATOR)
         .await
         .unwrap();
     assert!(!rig.is_good(&token));
@@ -282,17 +285,23 @@ async fn a_users_file_that_cannot_be_read_is_our_fault_and_lets_nobody_in() {
 async fn refused_changes_leave_the_file_as_it_was() {
     let rig = rig();
     let before = rig.text();
-    let taken = rig.auth.add_user(name("op"), "x", vec![], vec![]).await;
+    let taken = rig
+        .auth
+        .add_user(name("op"), "x", vec![], vec![], OPERATOR)
+        .await;
     assert!(matches!(
         taken,
         Err(AuthError::Refused(UsersError::Exists(_)))
     ));
-    let last = rig.auth.remove_user(name("admin")).await;
+    let last = rig.auth.remove_user(name("admin"), OPERATOR).await;
     assert!(matches!(
         last,
         Err(AuthError::Refused(UsersError::LastFull(_)))
     ));
-    let empty = rig.auth.change_user(name("op"), Some(""), None, None).await;
+    let empty = rig
+        .auth
+        .change_user(name("op"), Some(""), None, None, OPERATOR)
+        .await;
     assert!(matches!(empty, Err(AuthError::Password(_))));
     assert_eq!(rig.text(), before);
 }

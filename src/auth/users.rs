@@ -8,6 +8,7 @@
 //! `stamp` is random text of ours. It is written anew by every change and every logout; tokens
 //! carry a digest of the whole section, so that any edit ends the older ones.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, fchown};
@@ -20,7 +21,7 @@ use super::secret::{give_to_owner_of_directory, random_text};
 use crate::atomicfile::{self, Lock};
 use crate::inifile::{Document, EditError};
 use crate::names::UserName;
-use crate::policy::Rule;
+use crate::policy::{Rights, Rule};
 
 /// A change to a user; what is `None` stays.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,58 @@ pub struct Change {
     pub access: Option<Vec<Rule>>,
     /// What the user may not do.
     pub deny: Option<Vec<Rule>>,
+}
+
+/// On whose word users are changed.
+#[derive(Debug, Clone)]
+pub enum Authority {
+    /// The operator's on this host.
+    Operator {
+        /// Whether even the last user with full access may go.
+        force: bool,
+    },
+    /// That of a user, who grants and takes away no more than the user may do. The last user with
+    /// full access stays.
+    User {
+        /// Who; the rights are those that the file has when it is changed.
+        name: UserName,
+        /// Other names of paths, and the ones they stand for.
+        aliases: Arc<HashMap<String, String>>,
+    },
+}
+
+impl Authority {
+    /// Whether a user who changed from the one state to the other may be changed on this word.
+    fn reaches(&self, name: &UserName, before: &Listing, after: &Listing) -> bool {
+        let Self::User {
+            name: own, aliases, ..
+        } = self
+        else {
+            return true;
+        };
+        let Some(own) = before.users.get(own.as_str()) else {
+            return false;
+        };
+        if own.rights.is_full() {
+            return true;
+        }
+        let canonical = |rights: &Rights| rights.canonicalised(|path| aliases.get(path).cloned());
+        let limit = canonical(&own.rights);
+        // Nobody knows what a section gives that can't be read.
+        let is_faulty =
+            |listing: &Listing| listing.faults.iter().any(|(own, _)| own == name.as_str());
+        let mut states = [before, after]
+            .into_iter()
+            .filter_map(|listing| listing.users.get(name.as_str()))
+            .peekable();
+        states.peek().is_some()
+            && !is_faulty(before)
+            && states.all(|user| canonical(&user.rights).within(&limit))
+    }
+
+    fn force(&self) -> bool {
+        matches!(self, Self::Operator { force: true })
+    }
 }
 
 /// The users file.
@@ -117,11 +170,12 @@ impl Users {
         password: &str,
         access: &[Rule],
         deny: &[Rule],
+        authority: &Authority,
     ) -> Result<(), UsersError> {
         if name.as_str() == "DEFAULT" {
             return Err(UsersError::Reserved(name.to_string()));
         }
-        self.edit(name, true, |document| {
+        self.edit(name, authority, |document| {
             if document.has_section(name.as_str()) {
                 return Err(UsersError::Exists(name.to_string()));
             }
@@ -136,13 +190,18 @@ impl Users {
         })
     }
 
-    /// Changes a user; tokens made before die. Unless `force`, the last user with full access
-    /// keeps it.
+    /// Changes a user; tokens made before die.
     ///
     /// # Errors
-    /// When there is no such user, it is the last with full access, or the file can't be edited.
-    pub fn change(&self, name: &UserName, change: &Change, force: bool) -> Result<(), UsersError> {
-        self.edit(name, force, |document| {
+    /// When there is no such user, the authority does not reach so far, or the file can't be
+    /// edited.
+    pub fn change(
+        &self,
+        name: &UserName,
+        change: &Change,
+        authority: &Authority,
+    ) -> Result<(), UsersError> {
+        self.edit(name, authority, |document| {
             must_exist(document, name)?;
             if let Some(password) = &change.password {
                 self.set(document, name, "password", password)?;
@@ -167,7 +226,7 @@ impl Users {
     /// When the file can't be edited.
     pub fn upgrade(&self, seen: &User, password: &str) -> Result<bool, UsersError> {
         let mut done = false;
-        self.edit(&seen.name, true, |document| {
+        self.edit(&seen.name, &OURS, |document| {
             let now = read(document);
             let now = now.users.get(seen.name.as_str());
             done = now.is_some_and(|now| now.password == seen.password);
@@ -184,15 +243,16 @@ impl Users {
     /// # Errors
     /// When there is no such user, or the file can't be edited.
     pub fn log_out(&self, name: &UserName) -> Result<(), UsersError> {
-        self.change(name, &Change::default(), true)
+        self.change(name, &Change::default(), &OURS)
     }
 
-    /// Removes a user; all tokens die. Unless `force`, the last user with full access stays.
+    /// Removes a user; all tokens die.
     ///
     /// # Errors
-    /// When there is no such user, it is the last with full access, or the file can't be edited.
-    pub fn remove(&self, name: &UserName, force: bool) -> Result<(), UsersError> {
-        self.edit(name, force, |document| {
+    /// When there is no such user, the authority does not reach so far, or the file can't be
+    /// edited.
+    pub fn remove(&self, name: &UserName, authority: &Authority) -> Result<(), UsersError> {
+        self.edit(name, authority, |document| {
             must_exist(document, name)?;
             let removed = document.remove_section(name.as_str());
             removed.map_err(|error| self.refused(error))?;
@@ -242,7 +302,7 @@ impl Users {
     fn edit(
         &self,
         name: &UserName,
-        force: bool,
+        authority: &Authority,
         change: impl FnOnce(&mut Document) -> Result<(), UsersError>,
     ) -> Result<(), UsersError> {
         // The lock belongs to the file, whatever link leads to it.
@@ -264,9 +324,15 @@ impl Users {
             path: path.clone(),
             source,
         })?;
-        let full = read(&document).full_users();
-        change(&mut document)?;
-        if !force && full > 0 && read(&document).full_users() == 0 {
+        let before = read(&document);
+        let changed = change(&mut document);
+        let after = read(&document);
+        // First of all: whoever may not do it learns nothing of who is there.
+        if !authority.reaches(name, &before, &after) {
+            return Err(UsersError::Beyond(name.to_string()));
+        }
+        changed?;
+        if !authority.force() && before.full_users() > 0 && after.full_users() == 0 {
             return Err(UsersError::LastFull(name.to_string()));
         }
         let changed = document.to_bytes();
@@ -310,6 +376,9 @@ impl Users {
         }
     }
 }
+
+/// What this program does for users by itself takes nobody's rights away.
+const OURS: Authority = Authority::Operator { force: true };
 
 fn must_exist(document: &Document, name: &UserName) -> Result<(), UsersError> {
     if name.as_str() != "DEFAULT" && document.has_section(name.as_str()) {

@@ -197,9 +197,11 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
         signal(SignalKind::hangup())?,
     ));
     let traffic = Arc::new(Traffic::default());
+    let auth = Arc::new(auth);
+    let door = Dispatch::new(Arc::clone(&auth), jobs, refresh, traits, rules, audit);
     let app = Arc::new(App {
-        auth: Arc::new(auth),
-        door: Arc::new(Dispatch::new(jobs, refresh, traits, rules, audit)),
+        auth,
+        door: Arc::new(door),
         query_token: settings.auth_token.query_token,
         get_changes: settings.application.get_changes,
         traffic,

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args, Subcommand};
 
-use crate::auth::{AuthSettings, Change, Secret, Tokens, Users, UsersError, password};
+use crate::auth::{AuthSettings, Authority, Change, Secret, Tokens, Users, UsersError, password};
 use crate::names::UserName;
 use crate::policy::{Rights, Rule};
 
@@ -136,6 +136,12 @@ pub(super) struct Force {
     pub force: bool,
 }
 
+impl Force {
+    fn authority(&self) -> Authority {
+        Authority::Operator { force: self.force }
+    }
+}
+
 /// Does what the command says.
 ///
 /// # Errors
@@ -175,7 +181,13 @@ impl Session<'_> {
                     bail!(UsersError::Exists(name.to_string()));
                 }
                 let hash = self.hash(name, password)?;
-                users.add(name, &hash, &access, &deny)?;
+                users.add(
+                    name,
+                    &hash,
+                    &access,
+                    &deny,
+                    &Authority::Operator { force: false },
+                )?;
                 let can = describe(&access, &deny);
                 writeln!(self.out, "added user {name} to {file}: {can}")?;
             }
@@ -192,7 +204,7 @@ impl Session<'_> {
                     access,
                     deny,
                 };
-                guarded(users.change(name, &change, force.force), "change")?;
+                guarded(users.change(name, &change, &force.authority()), "change")?;
                 let now = users.find(name)?;
                 let can = now.map(|user| describe(user.rights.access(), user.rights.deny()));
                 let can = can.unwrap_or_else(|| "its section can't be read".to_owned());
@@ -210,14 +222,14 @@ impl Session<'_> {
                     password: Some(hash),
                     ..Change::default()
                 };
-                users.change(name, &change, true)?;
+                users.change(name, &change, &Authority::Operator { force: true })?;
                 writeln!(
                     self.out,
                     "changed the password of user {name} in {file}; older tokens are void"
                 )?;
             }
             UserCommand::Remove { name, force } => {
-                guarded(users.remove(name, force.force), "remove")?;
+                guarded(users.remove(name, &force.authority()), "remove")?;
                 writeln!(
                     self.out,
                     "removed user {name} from {file}; its tokens are void"

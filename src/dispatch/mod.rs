@@ -11,6 +11,7 @@ pub mod outcome;
 mod refusal;
 mod run;
 mod trail;
+mod users;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use serde_json::{Value, json};
 pub use outcome::RefusalKind;
 pub use refusal::Refusal;
 pub use trail::entry;
+pub use users::UserTask;
 
 use crate::audit::{Audit, Entry};
-use crate::auth::Caller;
+use crate::auth::{Auth, Caller};
 use crate::catalogue::argv::Places;
 use crate::catalogue::traits::Traits;
 use crate::catalogue::{Catalogue, Command, document};
@@ -102,6 +104,7 @@ pub struct Rules {
 /// The door.
 #[derive(Debug)]
 pub struct Dispatch {
+    auth: Arc<Auth>,
     jobs: Jobs,
     refresh: Arc<Refresh>,
     traits: Traits,
@@ -113,6 +116,7 @@ impl Dispatch {
     /// A door to these parts.
     #[must_use]
     pub fn new(
+        auth: Arc<Auth>,
         jobs: Jobs,
         refresh: Arc<Refresh>,
         traits: Traits,
@@ -120,6 +124,7 @@ impl Dispatch {
         audit: Arc<Audit>,
     ) -> Self {
         Self {
+            auth,
             jobs,
             refresh,
             traits,

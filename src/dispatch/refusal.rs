@@ -6,6 +6,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::outcome::RefusalKind;
+use crate::auth::{AuthError, UsersError};
 use crate::catalogue::argv::ArgvError;
 use crate::jobs::direct::DirectError;
 use crate::jobs::submit::SubmitError;
@@ -114,6 +115,34 @@ impl From<ArgvError> for Refusal {
             RefusalKind::InvalidParameter
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Unauthorized => Self::new(RefusalKind::Unauthorized, error.to_string()),
+            AuthError::TooMany { retry_after } => Self {
+                retry_after: u32::try_from(retry_after).ok(),
+                ..Self::new(
+                    RefusalKind::TooMany,
+                    format!("too many attempts to log in; wait {retry_after} seconds"),
+                )
+            },
+            AuthError::Password(error) => Self::invalid(error.to_string()),
+            AuthError::Refused(error) => {
+                let kind = match &error {
+                    UsersError::Unknown(_) => RefusalKind::NotFound,
+                    UsersError::Beyond(_) => RefusalKind::Forbidden,
+                    UsersError::Reserved(_) | UsersError::Faulty { .. } => {
+                        RefusalKind::InvalidParameter
+                    }
+                    _ => RefusalKind::Conflict,
+                };
+                Self::new(kind, error.to_string())
+            }
+            AuthError::Storage(source) => Self::internal(source),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::guards::Login;
 use super::reply::{document, envelope};
 use super::routes::{Call, Work};
 use crate::auth::Caller;
-use crate::dispatch;
+use crate::dispatch::{self, UserTask};
 use crate::policy::Rule;
 
 /// `/auth/token`: a token for a name and a password.
@@ -35,6 +35,33 @@ pub(super) fn user<'a>(_: &'a App, caller: &'a Caller, _: Call) -> Work<'a> {
                 "deny": texts(caller.rights.deny()),
             }),
         ))
+    })
+}
+
+/// `/auth/user/list`: all users.
+pub(super) fn list_users<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    users(app, UserTask::List, caller, call)
+}
+
+/// `/auth/user/add`: one user more.
+pub(super) fn add_user<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    users(app, UserTask::Add, caller, call)
+}
+
+/// `/auth/user/change`: another password, other rights.
+pub(super) fn change_user<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    users(app, UserTask::Change, caller, call)
+}
+
+/// `/auth/user/remove`: one user less.
+pub(super) fn remove_user<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    users(app, UserTask::Remove, caller, call)
+}
+
+fn users<'a>(app: &'a App, task: UserTask, caller: &'a Caller, call: Call) -> Work<'a> {
+    Box::pin(async move {
+        let done = app.door.users(task, caller, call.context, call.parameters);
+        Ok(done.await?)
     })
 }
 

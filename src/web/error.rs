@@ -193,21 +193,7 @@ impl From<Refusal> for Failure {
 
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::Unauthorized => Self::new(RefusalKind::Unauthorized, UNAUTHORIZED),
-            AuthError::TooMany { retry_after } => Self::from(Refusal {
-                kind: RefusalKind::TooMany,
-                message: format!("too many attempts to log in; wait {retry_after} seconds"),
-                reason: None,
-                retry_after: u32::try_from(retry_after).ok(),
-                source: None,
-            }),
-            AuthError::Password(error) => {
-                Self::new(RefusalKind::InvalidParameter, error.to_string())
-            }
-            AuthError::Refused(error) => Self::new(RefusalKind::Conflict, error.to_string()),
-            AuthError::Storage(source) => Self::from(Refusal::internal(source)),
-        }
+        Self::from(Refusal::from(error))
     }
 }
 

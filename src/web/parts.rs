@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::audit::Entry;
 use crate::auth::{Auth, AuthError, Caller, IssuedToken};
-use crate::dispatch::{CallContext, Dispatch, Refusal, Reply};
+use crate::dispatch::{CallContext, Dispatch, Refusal, Reply, UserTask};
 use crate::names::CommandName;
 use crate::parameters::Parameters;
 
@@ -97,6 +97,18 @@ pub trait Door: Send + Sync {
         given: Parameters,
     ) -> Result<Reply, Refusal>;
 
+    /// Lists or changes users.
+    ///
+    /// # Errors
+    /// When the door refuses it; see [`Refusal`].
+    async fn users(
+        &self,
+        task: UserTask,
+        caller: &Caller,
+        context: CallContext,
+        given: Parameters,
+    ) -> Result<Reply, Refusal>;
+
     /// Tells the audit log of something that happened outside the door.
     async fn note(&self, entry: Entry);
 
@@ -170,6 +182,16 @@ impl Door for Dispatch {
         given: Parameters,
     ) -> Result<Reply, Refusal> {
         Dispatch::history_cancel(self, caller, context, given).await
+    }
+
+    async fn users(
+        &self,
+        task: UserTask,
+        caller: &Caller,
+        context: CallContext,
+        given: Parameters,
+    ) -> Result<Reply, Refusal> {
+        Dispatch::users(self, task, caller, context, given).await
     }
 
     async fn note(&self, entry: Entry) {

@@ -5,6 +5,7 @@ mod rules;
 mod tenants;
 mod tokens;
 mod userfile;
+mod users;
 
 /// The status of `/auth/user` with this token.
 fn status_with(server: &super::rig::Server, token: &str) -> u16 {

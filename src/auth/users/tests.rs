@@ -3,6 +3,8 @@ use crate::auth::password::Stored;
 use crate::policy::Rights;
 use std::os::unix::fs::PermissionsExt;
 
+const OPERATOR: Authority = Authority::Operator { force: false };
+const FORCED: Authority = Authority::Operator { force: true };
 const OLD: &str = "\
 # kept by hand\r
 [memin]\r
@@ -74,7 +76,7 @@ fn without_a_file_there_are_no_users_and_the_first_one_makes_it() {
     let users = Users::open(dir.path().join("client.conf"));
     assert!(users.find(&name("op")).unwrap().is_none());
     users
-        .add(&name("op"), "hash", &rules("barman"), &[])
+        .add(&name("op"), "hash", &rules("barman"), &[], &OPERATOR)
         .unwrap();
     let mode = fs::metadata(users.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
@@ -94,7 +96,7 @@ fn a_change_touches_its_own_lines_alone() {
         access: Some(rules("config")),
         ..Change::default()
     };
-    file.users.change(&name("op"), &change, false).unwrap();
+    file.users.change(&name("op"), &change, &OPERATOR).unwrap();
     let wanted = OLD.replace("['barman/list-servers','auth/user']", "['config']");
     let text = file.text();
     let rest = text.strip_prefix(&wanted).unwrap();
@@ -173,9 +175,9 @@ fn logging_out_and_coming_back_give_new_fingerprints() {
     file.users.log_out(&name("op")).unwrap();
     seen.push(file.find("op").unwrap().fingerprint);
     for _ in 0..2 {
-        file.users.remove(&name("op"), false).unwrap();
+        file.users.remove(&name("op"), &OPERATOR).unwrap();
         file.users
-            .add(&name("op"), "same", &rules("barman"), &[])
+            .add(&name("op"), "same", &rules("barman"), &[], &OPERATOR)
             .unwrap();
         seen.push(file.find("op").unwrap().fingerprint);
     }
@@ -245,7 +247,7 @@ fn a_default_section_is_inherited_and_is_no_user() {
         ["barman/delete"]
     );
     assert!(file.find("DEFAULT").is_none());
-    let add = file.users.add(&name("DEFAULT"), "x", &[], &[]);
+    let add = file.users.add(&name("DEFAULT"), "x", &[], &[], &OPERATOR);
     assert!(matches!(add, Err(UsersError::Reserved(_))));
     let change = file.users.log_out(&name("DEFAULT"));
     assert!(matches!(change, Err(UsersError::Unknown(_))));
@@ -254,9 +256,9 @@ fn a_default_section_is_inherited_and_is_no_user() {
 #[test]
 fn a_name_is_taken_once_and_a_missing_one_is_not_changed() {
     let file = file(OLD);
-    let add = file.users.add(&name("op"), "x", &[], &[]);
+    let add = file.users.add(&name("op"), "x", &[], &[], &OPERATOR);
     assert!(matches!(add, Err(UsersError::Exists(_))));
-    let remove = file.users.remove(&name("none"), true);
+    let remove = file.users.remove(&name("none"), &FORCED);
     assert!(matches!(remove, Err(UsersError::Unknown(_))));
     assert_eq!(file.text(), OLD);
 }
@@ -273,10 +275,10 @@ fn the_last_user_with_full_access_stays_unless_forced() {
         ..Change::default()
     };
     for change in [&less, &unusable] {
-        let refused = file.users.change(&name("memin"), change, false);
+        let refused = file.users.change(&name("memin"), change, &OPERATOR);
         assert!(matches!(refused, Err(UsersError::LastFull(_))));
     }
-    let refused = file.users.remove(&name("memin"), false);
+    let refused = file.users.remove(&name("memin"), &OPERATOR);
     assert!(matches!(refused, Err(UsersError::LastFull(_))));
     assert_eq!(file.text(), OLD);
     file.users
@@ -285,12 +287,13 @@ fn the_last_user_with_full_access_stays_unless_forced() {
             "26588e932c7ccfa1df309280702fe1b5",
             &[],
             &[],
+            &OPERATOR,
         )
         .unwrap();
-    file.users.change(&name("memin"), &less, false).unwrap();
-    file.users.remove(&name("second"), true).unwrap();
-    file.users.remove(&name("memin"), false).unwrap();
-    file.users.remove(&name("op"), false).unwrap();
+    file.users.change(&name("memin"), &less, &OPERATOR).unwrap();
+    file.users.remove(&name("second"), &FORCED).unwrap();
+    file.users.remove(&name("memin"), &OPERATOR).unwrap();
+    file.users.remove(&name("op"), &OPERATOR).unwrap();
 }
 
 #[test]
@@ -305,7 +308,7 @@ fn an_outdated_password_is_replaced_only_while_it_is_the_one_that_was_seen() {
     );
     assert_eq!(file.text(), wanted);
     assert!(!file.users.upgrade(&seen, "newer").unwrap());
-    file.users.remove(&name("op"), true).unwrap();
+    file.users.remove(&name("op"), &FORCED).unwrap();
     assert!(!file.users.upgrade(&seen, "newer").unwrap());
 }
 
@@ -315,7 +318,15 @@ fn changes_made_at_the_same_time_are_all_kept() {
     std::thread::scope(|scope| {
         for number in 0..8 {
             let users = Users::open(file.users.path().to_owned());
-            let add = move || users.add(&name(&format!("u{number}")), "x", &rules("barman"), &[]);
+            let add = move || {
+                users.add(
+                    &name(&format!("u{number}")),
+                    "x",
+                    &rules("barman"),
+                    &[],
+                    &OPERATOR,
+                )
+            };
             scope.spawn(move || add().unwrap());
         }
     });
@@ -339,7 +350,7 @@ fn rules_read_back_whatever_stands_in_a_servers_name() {
             ]),
             ..Change::default()
         };
-        file.users.change(&name("op"), &change, false).unwrap();
+        file.users.change(&name("op"), &change, &OPERATOR).unwrap();
         assert_eq!(
             texts(file.find("op").unwrap().rights.access()),
             [rule, "config"]
@@ -358,13 +369,16 @@ fn a_change_that_leaves_the_section_unreadable_is_refused() {
         deny: Some(rules("config")),
         ..Change::default()
     };
-    let refused = file.users.change(&name("op"), &deny, false).unwrap_err();
+    let refused = file
+        .users
+        .change(&name("op"), &deny, &OPERATOR)
+        .unwrap_err();
     assert!(refused.to_string().contains("`access`"), "{refused}");
     assert_eq!(file.text(), text);
     let both = Change {
         access: Some(rules("barman")),
         ..deny
     };
-    file.users.change(&name("op"), &both, false).unwrap();
+    file.users.change(&name("op"), &both, &OPERATOR).unwrap();
     assert!(file.find("op").is_some());
 }

@@ -22,7 +22,7 @@ use super::reply::{document, envelope};
 use super::*;
 use crate::audit::Entry;
 use crate::auth::{AuthError, AuthKind, Caller, IssuedToken};
-use crate::dispatch::{Body, CallContext, Refusal, RefusalKind, Reply};
+use crate::dispatch::{Body, CallContext, Refusal, RefusalKind, Reply, UserTask};
 use crate::names::{CommandName, UserName};
 use crate::parameters::{Parameters, Value};
 use crate::policy::{Rights, Rule};
@@ -212,6 +212,16 @@ impl Door for Play {
         given: Parameters,
     ) -> Result<Reply, Refusal> {
         Ok(self.echo("cancel", caller, &given))
+    }
+
+    async fn users(
+        &self,
+        task: UserTask,
+        caller: &Caller,
+        _: CallContext,
+        given: Parameters,
+    ) -> Result<Reply, Refusal> {
+        Ok(self.echo(&format!("{task:?}"), caller, &given))
     }
 
     async fn note(&self, entry: Entry) {
