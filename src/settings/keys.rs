@@ -189,7 +189,8 @@ pub(super) fn names(section: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// The nearest of some words, when it is near enough to be what was meant.
-pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     words
         .map(|known| {
             (
