@@ -10,6 +10,7 @@ pub mod document;
 pub mod help;
 pub mod kinds;
 mod lines;
+pub mod manpage;
 pub mod traits;
 
 use serde::{Deserialize, Serialize};
