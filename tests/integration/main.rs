@@ -20,6 +20,7 @@ mod history;
 mod injection;
 mod kill_minus_nine;
 mod layers;
+mod manpage;
 mod parser_score;
 mod real_barman;
 mod remote;

@@ -14,7 +14,7 @@
 )]
 
 mod hostile;
-mod installed;
+pub(crate) mod installed;
 mod truth;
 
 use std::collections::HashMap;
@@ -55,7 +55,7 @@ fn words(variable: &str, default: &str) -> Vec<String> {
 }
 
 /// Tells it to whoever runs the tests; `println!` would be kept until a test fails.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     std::io::stderr()
         .write_all(format!("{line}\n").as_bytes())
         .unwrap();

@@ -25,6 +25,8 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap()
 }
 
+static BOOLEANS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)^(?:true|t|yes|1|on|false|f|no|0|off)$"));
 static INTEGER: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[+-]?\d+(?:_\d+)*\s*$"));
 static LEVEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^-?\d+$"));
 static SIZE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+)\s*(?:k|Ki|M|Mi|G|Gi|T|Ti)?\s*$"));
@@ -51,11 +53,7 @@ pub(super) fn unquoted(written: &str) -> &str {
 }
 
 pub(super) fn is_boolean(value: &str) -> bool {
-    let value = value.to_lowercase();
-    [
-        "true", "t", "yes", "1", "on", "false", "f", "no", "0", "off",
-    ]
-    .contains(&value.as_str())
+    BOOLEANS.is_match(value)
 }
 
 /// Whether there are no more digits than Python reads.
@@ -178,7 +176,7 @@ pub(super) fn percent(value: &str) -> Percent {
         } else {
             let named = after
                 .strip_prefix('(')
-                .and_then(|name| name.split_once(")"))
+                .and_then(|name| name.split_once(')'))
                 .filter(|(name, _)| !name.is_empty())
                 .and_then(|(_, after)| after.strip_prefix('s'));
             let Some(after) = named else {

@@ -7,6 +7,8 @@ use super::forms;
 pub struct ValueType {
     kind: Kind,
     may_be_empty: bool,
+    /// `None` in quotes is nothing as well.
+    or_quoted_none: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +102,7 @@ impl ValueType {
     pub(super) const TEXT: Self = Self {
         kind: Kind::Text,
         may_be_empty: true,
+        or_quoted_none: false,
     };
 
     /// The type of a word of `share/config-keys.conf`.
@@ -107,6 +110,10 @@ impl ValueType {
         let (name, may_be_empty) = match word.strip_suffix('?') {
             Some(name) => (name, true),
             None => (word, false),
+        };
+        let (name, or_quoted_none) = match name.strip_suffix('?') {
+            Some(name) => (name, true),
+            None => (name, false),
         };
         let words = |text: &str| -> Option<Vec<String>> {
             let words: Vec<_> = text.split('|').map(str::to_owned).collect();
@@ -122,7 +129,11 @@ impl ValueType {
                 .find(|(known, ..)| *known == name)
                 .map(|(_, kind, _)| kind.clone())?,
         };
-        Some(Self { kind, may_be_empty })
+        Some(Self {
+            kind,
+            may_be_empty,
+            or_quoted_none,
+        })
     }
 
     /// Whether Barman takes no value at all.
@@ -167,7 +178,8 @@ impl ValueType {
             return forms::is_boolean(written);
         }
         let value = forms::unquoted(written);
-        if value.is_empty() && self.may_be_empty {
+        let is_empty = value.is_empty() || (self.or_quoted_none && value == "None");
+        if is_empty && self.may_be_empty {
             return true;
         }
         let among = |words: &[String], value: &str| words.iter().any(|word| *word == value);

@@ -82,7 +82,9 @@ impl Entries {
                 self.depth = self.depth.saturating_sub(1);
             }
             Event::Text { text, bold } => {
-                if std::mem::take(&mut self.term) && self.open(&text) {
+                // In 2.17 to 3.9 a term lost its `.TP` and stands behind the scope of the last key.
+                let lost = self.description.scope_was_last && text.contains('_');
+                if (std::mem::take(&mut self.term) || lost) && self.open(&text) {
                     return;
                 }
                 if bold && self.depth == 0 && self.description.at_start() {
@@ -153,6 +155,8 @@ struct Description {
     /// The last thing in `text`.
     last: Last,
     scope: Option<Scope>,
+    /// The last line of the paragraph told the scope.
+    scope_was_last: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -176,8 +180,10 @@ impl Description {
             .paragraph
             .last()
             .is_none_or(|line| line.ends_with(['.', ')', ':', '!', '?']));
-        if begins && let Some(scope) = scope_of(&text) {
-            self.scope = Some(scope);
+        let scope = scope_of(&text).filter(|_| begins);
+        self.scope_was_last = scope.is_some();
+        if scope.is_some() {
+            self.scope = scope;
         } else if !text.is_empty() {
             self.paragraph.push(text);
         }
@@ -198,6 +204,7 @@ impl Description {
 
     /// Ends the paragraph.
     fn end(&mut self) {
+        self.scope_was_last = false;
         let text = std::mem::take(&mut self.paragraph).join(" ");
         if text.is_empty() {
             return;

@@ -112,9 +112,8 @@ impl Reader {
             "SH" => self.events.push(Event::Section(words(rest).join(" "))),
             "SS" => self.events.push(Event::Subsection(words(rest).join(" "))),
             "TP" | "TQ" => self.events.push(Event::Term),
-            "PP" | "P" | "LP" | "HP" => self.events.push(Event::Paragraph),
             "sp" if self.verbatim => self.events.push(Event::Line(String::new())),
-            "sp" => self.events.push(Event::Paragraph),
+            "PP" | "P" | "LP" | "HP" | "sp" => self.events.push(Event::Paragraph),
             "IP" => {
                 let mark = words(rest).into_iter().next().unwrap_or_default();
                 self.events.push(Event::Item(mark));

@@ -1,9 +1,10 @@
 //! Manuals in both dialects, written for these tests; those of real versions are read by the
 //! integration tests.
 
-use std::io::Write;
+mod any;
 
-use proptest::prelude::*;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::*;
 
@@ -231,6 +232,20 @@ fn a_manual_by_docutils_tells_every_key() {
 }
 
 #[test]
+fn a_term_that_lost_its_request_is_found_behind_the_scope_of_the_key_before() {
+    let page = ".SH OPTIONS\n.TP\n.B a\nText.\nGlobal.\nlog_file\n.RS\n.RE\nLocation.\nGlobal.\n\
+                .TP\n.B c\nSee the\nlog_file\nor this_one\n";
+    assert_eq!(
+        told(page),
+        [
+            row("a", "Text.", "Global"),
+            row("c", "See the log_file or this_one", ""),
+            row("log_file", "Location.", "Global"),
+        ]
+    );
+}
+
+#[test]
 fn several_keys_of_one_term_share_a_description_and_windows_ends_do_not_matter() {
     let page = ".SH CONFIG OPTIONS\r\n.TP\r\na, b\r\nText.\r\nGlobal.\r\n";
     assert_eq!(
@@ -288,9 +303,10 @@ fn what_is_no_manual_of_barman_is_said_to_be_none() {
 
 #[test]
 fn keys_and_descriptions_have_their_limits() {
-    let many: String = (0..2 * MAX_KEYS)
-        .map(|n| format!(".TP\nk{n}\nx\n"))
-        .collect();
+    let mut many = String::new();
+    for number in 0..2 * MAX_KEYS {
+        write!(many, ".TP\nk{number}\nx\n").unwrap();
+    }
     assert_eq!(read(many.as_bytes()).unwrap().len(), MAX_KEYS);
     let long = format!(".TP\na\n{}\n", "é ".repeat(MAX_DESCRIPTION));
     let description = &read(long.as_bytes()).unwrap()["a"].description;
@@ -340,99 +356,4 @@ fn keys_that_the_manual_lacks_are_told_without_a_description() {
     assert!(!help.contains_key("worm_mode") && !help.contains_key("model"));
     let newest = key_help(BTreeMap::new(), &keys, None);
     assert_eq!(newest.len(), keys.iter().count());
-}
-
-/// A line such as a manual has, or nearly.
-fn line() -> impl Strategy<Value = String> {
-    let request = proptest::sample::select(vec![
-        ".",
-        ".SH",
-        ".SS",
-        ".TP",
-        ".IP",
-        ".PP",
-        ".sp",
-        ".RS",
-        ".RE",
-        ".INDENT",
-        ".UNINDENT",
-        ".nf",
-        ".fi",
-        ".EX",
-        ".EE",
-        ".B",
-        ".BR",
-        ".TS",
-        ".TE",
-        ".de",
-        ".ig",
-        "..",
-        ".UR",
-        ".UE",
-        "T{",
-        "T}\tT{",
-        "T}",
-        "_",
-        "l|l.",
-        "Scope:",
-        "'",
-        "",
-    ]);
-    let word = prop_oneof![
-        "[a-z_]{1,8}",
-        proptest::sample::select(vec![
-            "OPTIONS",
-            "\\fB",
-            "\\fP",
-            "\\f[",
-            "\\(",
-            "\\[bu]",
-            "\\X'",
-            "\\",
-            "\\s",
-            "\"",
-            "Global.",
-            "Server / Model.",
-            " <#",
-            ">",
-            "\t",
-            "é",
-        ])
-        .prop_map(str::to_owned),
-        "\\PC{0,4}",
-    ];
-    (request, proptest::collection::vec(word, 0..4))
-        .prop_map(|(request, words)| format!("{request} {}", words.join("")))
-}
-
-proptest! {
-    #[test]
-    fn no_text_makes_the_reader_fail(lines in proptest::collection::vec(line(), 0..40)) {
-        let text = lines.join("\n");
-        if let Ok(keys) = read(text.as_bytes()) {
-            for key in keys.keys() {
-                prop_assert!(crate::catalogue::configkeys::is_key(key));
-            }
-        }
-    }
-
-    #[test]
-    fn no_bytes_make_the_reader_fail(bytes: Vec<u8>, packed: bool) {
-        let bytes = if packed { [b"\x1f\x8b\x08".as_slice(), &bytes].concat() } else { bytes };
-        drop(read(&bytes));
-    }
-
-    #[test]
-    fn a_manual_with_a_few_bytes_changed_is_still_read(
-        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..20),
-        docutils: bool,
-    ) {
-        let page = if docutils { BY_DOCUTILS.to_owned() } else { by_pandoc(".B ") };
-        let mut bytes = page.into_bytes();
-        for (place, byte) in edits {
-            let place = place.index(bytes.len());
-            bytes[place] = byte;
-        }
-        drop(read(&bytes));
-    }
 }

@@ -2,6 +2,7 @@
 //! holds what they import.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +26,8 @@ static INSTALL: Mutex<()> = Mutex::new(());
 /// One version of Barman.
 pub(crate) struct Installed {
     python: PathBuf,
-    folder: PathBuf,
+    /// Where it is; `bin/barman` is the program.
+    pub(crate) folder: PathBuf,
 }
 
 impl Installed {
@@ -71,6 +73,17 @@ impl Installed {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/introspect.py");
         let output = succeed(self.command(script).args(widths), "introspect Barman");
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs a script with the version's own modules, and returns what it prints.
+    pub(crate) fn ask(&self, script: &str, input: &[u8]) -> Vec<u8> {
+        let mut command = self.command(script);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", output.status);
+        output.stdout
     }
 
     /// What the program itself prints at a width: `--version`, and the help of each command that
