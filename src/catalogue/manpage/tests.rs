@@ -357,3 +357,30 @@ fn keys_that_the_manual_lacks_are_told_without_a_description() {
     let newest = key_help(BTreeMap::new(), &keys, None);
     assert_eq!(newest.len(), keys.iter().count());
 }
+
+#[test]
+fn the_longest_of_hostile_manuals_is_read_in_a_moment() {
+    for (start, part) in [
+        ("", ".TP\na\n"),
+        ("", "."),
+        (".TP\na\n", "\\["),
+        (".TP\na\n", "\\X'"),
+        (".TP\na\n", " <#"),
+        (".TP\na\n", " <#x\n"),
+        (".TP\na\n", "x\n"),
+        (".TP\na\n", ".RS\n"),
+        (".TP\na\n", "\\fBb\\fP\n.sp\n"),
+        (".TS\nl.\n", "T{\n"),
+        (".TS\nl.\n", "a\t"),
+        (".EX\n", "\n"),
+        (".B ", "\" "),
+        (".TP\n", "a,"),
+        ("", ".UR x\n.UE\n"),
+    ] {
+        let text = start.to_owned() + &part.repeat((MAX_SIZE - start.len()) / part.len());
+        let before = std::time::Instant::now();
+        drop(read(text.as_bytes()));
+        let took = before.elapsed();
+        assert!(took.as_secs() < 5, "{start:?} {part:?}: {took:?}");
+    }
+}
