@@ -136,7 +136,19 @@ fn every_key_of_every_version_is_told_with_its_scope() {
             mistaken.join(" "),
         ));
 
-        let told = key_help(manual.clone(), &ConfigKeys::builtin(), Some(version));
+        let keys = ConfigKeys::builtin();
+        let listed: Vec<_> = keys
+            .iter()
+            .filter_map(|(key, info)| Some((key, info.scope_in(Some(version))?.to_string())))
+            .collect();
+        let real: Vec<_> = truth
+            .keys
+            .keys()
+            .map(|key| (key.as_str(), truth.scope(key)))
+            .collect();
+        assert_eq!(listed, real, "{version}: the list is not the code's");
+
+        let told = key_help(manual.clone(), &keys, Some(version));
         assert!(
             told.keys().eq(truth.keys.keys()),
             "{version}: the keys that are told are not those of the code"

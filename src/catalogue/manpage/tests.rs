@@ -48,6 +48,10 @@ How heavy.
 .RS
 .PP
 More of it.
+.TP
+TAGindented
+no key.
+.PP
 .IP
 .nf
 \f[C]
@@ -199,7 +203,7 @@ fn a_manual_by_pandoc_tells_every_key_with_or_without_bold_terms() {
                 row("size", "How much. Default: None.", "Global"),
                 row(
                     "weight",
-                    "How heavy.\n\nMore of it.\n\nweight = 1",
+                    "How heavy.\n\nMore of it.\n\nindented no key.\n\nweight = 1",
                     "Global/Server/Model"
                 ),
             ],
