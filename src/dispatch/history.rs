@@ -223,7 +223,7 @@ fn read_ticket(mut parameters: Parameters) -> Result<Ticket, Refusal> {
 fn visible(jobs: &Jobs, caller: &Caller, ticket: &Ticket) -> Result<View, Refusal> {
     match jobs.view(ticket)? {
         Some(view) if may_see(caller, &view) => Ok(view),
-        None if jobs.is_gone(&ticket.month()) => Err(gone(jobs, &ticket.month())),
+        None if jobs.is_gone(&ticket.month())? => Err(gone(jobs, &ticket.month())),
         Some(_) | None => Err(Refusal::new(
             RefusalKind::NotFound,
             format!("there is no ticket {ticket}"),
@@ -274,7 +274,7 @@ fn list(jobs: &Jobs, caller: &Caller, filter: &Filter) -> Result<Page, Refusal> 
             }
             Err(ListError::Store(error)) => return Err(error.into()),
             Err(ListError::Cursor) => return Err(no_such_cursor()),
-            Ok(page) if page.list.is_empty() && jobs.is_gone(&filter.month) => {
+            Ok(page) if page.list.is_empty() && jobs.is_gone(&filter.month)? => {
                 return Err(gone(jobs, &filter.month));
             }
             Ok(page) => return Ok(page),

@@ -187,11 +187,15 @@ impl Jobs {
     }
 
     /// Whether what there was of a month has been removed because it was too old.
-    #[must_use]
-    pub fn is_gone(&self, month: &Month) -> bool {
-        rotate::is_expired(month, self.limits.keep_months)
+    ///
+    /// # Errors
+    /// When it can't be told which months there are.
+    pub fn is_gone(&self, month: &Month) -> Result<bool, StoreError> {
+        let current = Month::of(clock::now());
+        let expiry = rotate::Expiry::of(&self.store, self.limits.keep_months, &current)?;
+        Ok(expiry.is_over(month)
             && !self.store.archive(month).exists()
-            && !self.store.month(month).exists()
+            && !self.store.month(month).exists())
     }
 
     /// The state of a job; `None` when it was never recorded, or is no more.

@@ -46,6 +46,16 @@ impl Store {
         Ok(months)
     }
 
+    /// The latest month that has jobs or an archive; `None` while there is none.
+    ///
+    /// # Errors
+    /// When the folder of months or that of archives can't be read.
+    pub fn newest_month(&self) -> Result<Option<Month>, StoreError> {
+        let active = self.active_months()?.pop();
+        // What moves from one to the other is in both for a while.
+        Ok(active.max(self.archived_months()?.pop()))
+    }
+
     /// Removes the folder of a month that has no jobs, while nobody accepts one.
     pub(super) fn remove_month(&self, month: &Month) -> Result<(), StoreError> {
         let lock_path = self.accept_lock();

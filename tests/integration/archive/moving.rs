@@ -142,6 +142,8 @@ fn archives_older_than_keep_months_are_gone_and_say_so() {
     let mut past = Past::new(&site);
     let (old, older, kept) = (month(3), month(5), month(2));
     let removed = past.ended(&old, 3);
+    // Months are counted from the newest that has a job.
+    past.ended(&month(0), 1);
     let stays = past.ended(&kept, 3);
     let with_open = past.ended(&older, 2);
     let open = past.accept(&older, "main");
@@ -176,5 +178,5 @@ fn archives_older_than_keep_months_are_gone_and_say_so() {
         ada.result(open.folder.ticket().as_str())["status_code"],
         -99
     );
-    assert_eq!(all_pages(&ada, &month(0), 10).len(), 0);
+    assert_eq!(all_pages(&ada, &month(0), 10).len(), 1);
 }
