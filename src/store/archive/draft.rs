@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::lines::{LINE_LIMIT, to_u64};
-use super::index::{Fault, Header, key};
+use super::index::{Fault, GARBLED, Header, key, sound};
 use crate::names::Month;
 
 /// The rest of a file, read without moving anybody else's place in it.
@@ -28,7 +28,7 @@ impl Read for Tail {
 #[derive(Debug)]
 pub(super) struct Forwards {
     lines: BufReader<Tail>,
-    last: Vec<u8>,
+    last: String,
 }
 
 impl Forwards {
@@ -37,7 +37,7 @@ impl Forwards {
         let tail = Tail { file, at: start };
         Self {
             lines: BufReader::with_capacity(64 * 1024, tail),
-            last: Vec::new(),
+            last: String::new(),
         }
     }
 }
@@ -53,10 +53,10 @@ impl Iterator for Forwards {
             Ok(_) => {}
             Err(error) => return Some(Err(error.into())),
         }
-        let Some(key) = key(&line).filter(|_| line.last() == Some(&b'\n')) else {
-            return Some(Err(Fault::Bad("a line is garbled")));
+        let Some((key, _)) = sound(&line).filter(|_| line.ends_with(b"\n")) else {
+            return Some(Err(GARBLED));
         };
-        if key <= self.last.as_slice() {
+        if key <= self.last.as_str() {
             return Some(Err(Fault::Bad("its lines are out of order")));
         }
         key.clone_into(&mut self.last);

@@ -1,13 +1,14 @@
 //! The index of an archive: which jobs it holds, where each begins, and what lists tell of it.
 //!
 //! ```text
-//! barmanapi archive index 1 202610 bytes=… length=… damaged=… ours=1 check=…
-//! 20261003T101112-k3v9m2x8q4c7 {"place":{"at":0,"len":912},"order":0,"job":{…},"end":{…}}
+//! barmanapi archive index 1 202610 bytes=… length=… damaged=… ours=1 check=… sum=5c1e08d2
+//! 20261003T101112-k3v9m2x8q4c7 90f3a11b {"place":{"at":0,"len":912},"order":0,"job":{…},"end":{…}}
 //! ```
 //!
 //! One line a job, sorted by ticket, so that one is found by halving the file. It is replaced whole,
 //! never changed. It is not the truth: when it is missing, or does not hold, it is built again from
-//! the archive.
+//! the archive. Every line has a checksum and is believed only with it, also those that a search
+//! passes by: a ticket is not there when two sound lines stand side by side and it lies between them.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -15,6 +16,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -34,6 +36,9 @@ const SMALL: u64 = 64 * 1024;
 
 /// Bytes at each end of an archive by which it is told from another.
 const ENDS: u64 = 4096;
+
+/// What is the matter with a line that is not what was written.
+pub(super) const GARBLED: Fault = Fault::Bad("a line is garbled");
 
 /// Why an index can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -90,16 +95,16 @@ pub(super) struct Line {
 impl Line {
     /// The line as it stands in the file.
     pub(super) fn text(&self, ticket: &Ticket) -> io::Result<Vec<u8>> {
-        let mut text = format!("{ticket} ").into_bytes();
-        serde_json::to_writer(&mut text, self)?;
-        text.push(b'\n');
-        Ok(text)
+        let told = serde_json::to_string(self)?;
+        let sum = sum(&[ticket.as_str(), &told]);
+        Ok(format!("{ticket} {sum} {told}\n").into_bytes())
     }
 
-    /// Reads a line without its end.
+    /// Reads a line, with its end or without.
     pub(super) fn parse(line: &[u8]) -> Option<(Ticket, Self)> {
-        let ticket = Ticket::parse(std::str::from_utf8(key(line)?).ok()?).ok()?;
-        let parsed: Self = serde_json::from_slice(line.get(KEY + 1..)?).ok()?;
+        let (key, told) = sound(line)?;
+        let ticket = Ticket::parse(key).ok()?;
+        let parsed: Self = serde_json::from_str(told).ok()?;
         let own = parsed.job.as_ref().is_none_or(|job| job.ticket == ticket);
         own.then_some((ticket, parsed))
     }
@@ -109,6 +114,22 @@ impl Line {
 pub(super) fn key(line: &[u8]) -> Option<&[u8]> {
     let (key, rest) = line.split_at_checked(KEY)?;
     (rest.first() == Some(&b' ') && key.is_ascii()).then_some(key)
+}
+
+/// The ticket that a line begins with and what it tells, when the line is what was once written.
+pub(super) fn sound(line: &[u8]) -> Option<(&str, &str)> {
+    let line = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(line)).ok()?;
+    let (key, rest) = line.split_at_checked(KEY)?;
+    let (stated, told) = rest.strip_prefix(' ')?.split_once(' ')?;
+    (stated == sum(&[key, told])).then_some((key, told))
+}
+
+fn sum(parts: &[&str]) -> String {
+    let mut sum = Crc::new();
+    for part in parts {
+        sum.update(part.as_bytes());
+    }
+    format!("{:08x}", sum.sum())
 }
 
 /// The first line of an index: about the archive as a whole.
@@ -144,13 +165,15 @@ impl Header {
             check,
         } = self;
         let ours = u8::from(*ours);
-        format!(
-            "barmanapi archive index 1 {month} bytes={bytes:020} length={length:020} damaged={damaged:010} ours={ours} check={check}\n"
-        )
+        let text = format!(
+            "barmanapi archive index 1 {month} bytes={bytes:020} length={length:020} damaged={damaged:010} ours={ours} check={check}"
+        );
+        let sum = sum(&[&text]);
+        format!("{text} sum={sum}\n")
     }
 
     fn parse(text: &str, month: &Month, bytes: u64) -> Option<Self> {
-        let mut words = text.trim_end().rsplitn(5, ' ');
+        let mut words = text.trim_end().rsplitn(6, ' ').skip(1);
         let mut value = |name: &str| {
             let word = words.next()?.strip_prefix(name)?.strip_prefix('=')?;
             Some(word.to_owned())
@@ -245,23 +268,20 @@ impl Index {
 
     /// The line of a ticket.
     pub(super) fn find(&self, ticket: &Ticket) -> Result<Option<Line>, Fault> {
-        let at = self.first_from(ticket.as_str().as_bytes())?;
+        let at = self.first_from(ticket.as_str())?;
         if at >= self.end {
             return Ok(None);
         }
         let line = self.line_at(at)?;
-        if key(&line) != Some(ticket.as_str().as_bytes()) {
-            return Ok(None);
-        }
-        let (_, line) = Line::parse(&line).ok_or(Fault::Bad("a line is garbled"))?;
-        Ok(Some(line))
+        let (found, line) = Line::parse(&line).ok_or(GARBLED)?;
+        Ok((found == *ticket).then_some(line))
     }
 
     /// The lines of this second and earlier ones, the last one first; all without one.
     pub(super) fn backwards(&self, second: Option<&str>) -> Result<Backwards, Fault> {
         let end = match second {
             // Behind every ticket of the second, since `~` sorts behind all letters.
-            Some(second) => self.first_from(format!("{second}~").as_bytes())?,
+            Some(second) => self.first_from(&format!("{second}~"))?,
             None => self.end,
         };
         Ok(Backwards::new(self.file.try_clone()?, self.start, end))
@@ -273,7 +293,7 @@ impl Index {
     }
 
     /// Where the first line begins whose key is not below this one.
-    fn first_from(&self, wanted: &[u8]) -> Result<u64, Fault> {
+    fn first_from(&self, wanted: &str) -> Result<u64, Fault> {
         // Every line that begins before `low` is below, every one that begins at `high` or later
         // is not; `low` is where a line begins.
         let (mut low, mut high) = (self.start, self.end);
@@ -286,7 +306,7 @@ impl Index {
                 high = middle;
                 continue;
             };
-            let found = key(&line).ok_or(Fault::Bad("a line has no ticket"))?;
+            let (found, _) = sound(&line).ok_or(GARBLED)?;
             if found < wanted {
                 low = at + to_u64(line.len());
             } else {
@@ -297,22 +317,20 @@ impl Index {
     }
 
     /// The same among the lines that begin between two places, one after the other.
-    fn scan(&self, low: u64, high: u64, wanted: &[u8]) -> Result<u64, Fault> {
+    fn scan(&self, low: u64, high: u64, wanted: &str) -> Result<u64, Fault> {
         let block = self.block(low, high - low)?;
         let mut at = low;
         for line in block.split_inclusive(|byte| *byte == b'\n') {
-            let whole = if line.len() > KEY {
+            // The last one may go on behind `high`.
+            let rest = if line.ends_with(b"\n") {
                 None
             } else {
                 Some(self.line_at(at)?)
             };
-            let found = key(whole.as_deref().unwrap_or(line));
-            if found.ok_or(Fault::Bad("a line has no ticket"))? >= wanted {
+            let line = rest.as_deref().unwrap_or(line);
+            let (found, _) = sound(line).ok_or(GARBLED)?;
+            if found >= wanted {
                 return Ok(at);
-            }
-            if line.last() != Some(&b'\n') {
-                // The last one goes on behind `high`, where nothing is below.
-                return Ok(at + to_u64(self.line_at(at)?.len()));
             }
             at += to_u64(line.len());
         }

@@ -71,9 +71,10 @@ impl Store {
         if !scanned.gaps.is_empty()
             && let Ok(Some(old)) = Index::open(&self.archive_index(month), month)
         {
-            for line in old.forwards()?.map_while(Result::ok) {
-                let Some((ticket, mut line)) = Line::parse(line.trim_ascii_end()) else {
-                    break;
+            let readable = |line: &Result<_, Fault>| !matches!(line, Err(Fault::Io(_)));
+            for line in old.forwards()?.take_while(readable).flatten() {
+                let Some((ticket, mut line)) = Line::parse(&line) else {
+                    continue;
                 };
                 let within = |gap: &std::ops::Range<u64>| gap.contains(&line.place.offset);
                 if line.place.inner.is_none() && scanned.gaps.iter().any(within) {

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
-use super::{Bench, reversed};
+use super::{Bench, LIMIT, reversed};
+use crate::store::StoreError;
 
 #[test]
 fn what_a_crash_leaves_is_put_in_order_and_no_job_is_lost_or_doubled() {
@@ -224,6 +225,48 @@ fn a_flipped_byte_costs_one_job_at_most_and_never_changes_an_answer() {
             // What is damaged is not asked for the rest of time: a second look agrees.
             assert_eq!(bench.all_told(&tickets), after, "{at}");
         }
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_an_index_changes_no_answer_no_list_and_hides_no_job() {
+    let mut bench = Bench::new();
+    let tickets = bench.tickets(3);
+    let before = bench.all_told(&tickets);
+    let stranger = bench.accepted(1).folder.ticket().clone();
+    bench.rotate();
+    let listed = || {
+        let listing = bench.store.listing(&bench.month, None).unwrap();
+        let damaged = listing.damaged();
+        listing
+            .map(|entry| entry.map(|entry| format!("{entry:?} {damaged}")))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let right = listed().unwrap();
+    let good = fs::read(bench.index()).unwrap();
+    let first = getrandom::u64().unwrap() % 7;
+    for at in (usize::try_from(first).unwrap()..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(bench.index(), &bad).unwrap();
+        // One way of reading or the other is first to meet it.
+        let list = |what| {
+            let mut tries = 0;
+            let list = loop {
+                match listed() {
+                    Err(StoreError::IndexNotReady { .. }) if tries < 3 => tries += 1,
+                    list => break list.unwrap(),
+                }
+            };
+            assert_eq!(list, right, "byte {at}, {what}");
+        };
+        if at % 2 == 0 {
+            list("first");
+        }
+        assert_eq!(bench.all_told(&tickets), before, "byte {at}");
+        let archived = bench.store.archived(&stranger, LIMIT).unwrap();
+        assert!(archived.is_none(), "byte {at}");
+        list("last");
     }
 }
 
