@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, ask, ends, has_word};
 use super::calls;
-use super::rig::{Answer, Lab};
+use super::rig::{Answer, Lab, Site};
 use super::run::{Fault, Run, Times, eventually, ms};
 use super::trace::{Deed, Orders, Trace};
 
@@ -66,7 +66,7 @@ pub fn points(run: &mut Run, turn: &mut dyn FnMut(&mut Run, Option<usize>) -> Ve
     run.measure(format!("{quiet} system calls"));
 }
 
-fn deed(at: Option<usize>) -> Deed {
+pub fn deed(at: Option<usize>) -> Deed {
     at.map_or(Deed::Count, Deed::Kill)
 }
 
@@ -263,7 +263,7 @@ fn look_at_ended(run: &mut Run, bench: &Bench, name: &str, result: &Value, told:
 }
 
 /// A command of ours that waits until it is traced.
-pub fn held_command(bench: &Bench, arguments: &[&str], input: &str) -> Child {
+pub fn held_command(site: &Site, arguments: &[&str], input: &str) -> Child {
     let lab = Lab::get();
     let mut command = lab.command("/bin/sh");
     let mut child = command
@@ -271,7 +271,7 @@ pub fn held_command(bench: &Bench, arguments: &[&str], input: &str) -> Child {
         .arg(&lab.binary)
         .args(arguments)
         .arg("--config")
-        .arg(bench.site.file("barmanapi.conf"))
+        .arg(site.file("barmanapi.conf"))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -303,7 +303,7 @@ fn users(run: &mut Run) {
                 let words = vec!["user", "add", &name, "--password-stdin", "--full"];
                 (words, "correct horse battery\n")
             };
-            let mut child = held_command(&bench, &arguments, input);
+            let mut child = held_command(&bench.site, &arguments, input);
             let trace = Trace::begin(&Orders {
                 pid: child.id(),
                 roles: "user",

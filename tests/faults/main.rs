@@ -27,14 +27,20 @@
 
 mod bench;
 mod calls;
+mod closed;
 mod crash;
+mod damage;
 mod floods;
 mod host;
 mod limits;
 mod links;
 mod malformed;
+mod months;
 mod oracle;
 mod order;
+#[allow(dead_code, reason = "the integration tests use the rest")]
+#[path = "../integration/archive/past.rs"]
+mod past;
 mod processes;
 #[allow(
     dead_code,
@@ -72,6 +78,8 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("processes", processes::FAULTS),
     ("crash", crash::FAULTS),
     ("crash", order::FAULTS),
+    ("months", months::FAULTS),
+    ("months", damage::FAULTS),
     ("shortage", shortage::FAULTS),
     ("shortage", limits::FAULTS),
 ];

@@ -279,7 +279,8 @@ fn order(run: &mut Run) {
             vec!["user", "add", "eve", "--password-stdin", "--full"],
             vec!["user", "change", "eve", "--deny", "barman/delete"],
         ] {
-            let mut child = super::crash::held_command(&bench, &words, "correct horse battery\n");
+            let mut child =
+                super::crash::held_command(&bench.site, &words, "correct horse battery\n");
             let strace = Strace::attach(&bench, child.id());
             let pid = rustix::process::Pid::from_child(&child);
             rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();

@@ -27,10 +27,10 @@ pub const FAULTS: &[Fault] = &[
 ];
 
 /// A small file system of its own, where a store will be.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(path: PathBuf, size: &str) -> Self {
+    pub fn mount(path: PathBuf, size: &str) -> Self {
         let lab = Lab::get();
         fs::create_dir_all(&path).unwrap();
         let (uid, gid) = lab.account();
@@ -41,7 +41,7 @@ impl SmallDisk {
     }
 
     /// Takes all room but this many pages.
-    fn fill(&self, pages_left: u64) {
+    pub fn fill(&self, pages_left: u64) {
         let mut file = fs::File::create(self.0.join("ballast")).unwrap();
         let block = vec![0; 1 << 20];
         let mut written = 0;
@@ -56,7 +56,7 @@ impl SmallDisk {
         drop(file.set_len(u64::saturating_sub(written, pages_left * 4096)));
     }
 
-    fn free(&self) {
+    pub fn free(&self) {
         fs::remove_file(self.0.join("ballast")).unwrap();
     }
 

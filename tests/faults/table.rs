@@ -98,6 +98,7 @@ impl Table {
 /// The families in the order of the page.
 const TITLES: &[(&str, &str)] = &[
     ("crash", "Killed at every system call"),
+    ("months", "Closed months"),
     ("room", "A disk that is full or can't be written"),
     ("shortage", "Calls that fail, and limits"),
     ("processes", "Processes that die, hang or flood"),

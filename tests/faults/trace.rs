@@ -12,7 +12,8 @@ pub struct Orders<'a> {
     /// The processes whose calls count, by the first argument of our program; `forked` stands for
     /// those that have not become another program yet.
     pub roles: &'a str,
-    /// The calls that count; all when empty.
+    /// The calls that count; all when empty. `@PART`: only those of threads that have opened a
+    /// file with this in its path, from then on.
     pub names: &'a str,
     /// What happens at the chosen call.
     pub deed: Deed,

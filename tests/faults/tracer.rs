@@ -5,9 +5,10 @@
 //! it, or lets the call fail. A tool that counts for each thread alone can't name the n-th call of
 //! an operation that moves from thread to thread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
 use nix::libc;
@@ -36,6 +37,10 @@ struct Tracer {
     roles: Vec<String>,
     /// The only calls that count, where not all do.
     names: Vec<String>,
+    /// A part of the path of a file, where only threads count that have opened it.
+    begins: Option<String>,
+    /// The threads that have.
+    begun: HashSet<i32>,
     at: u64,
     deed: Deed,
     count: u64,
@@ -55,9 +60,14 @@ pub fn run(arguments: &[String]) -> ExitCode {
         let words = text.split(',').filter(|word| !word.is_empty());
         words.map(str::to_owned).collect()
     };
+    let (begins, names) = list(names)
+        .into_iter()
+        .partition::<Vec<_>, _>(|name| name.starts_with('@'));
     let mut tracer = Tracer {
         roles: list(roles),
-        names: list(names),
+        names,
+        begins: begins.first().map(|path| path[1..].to_owned()),
+        begun: HashSet::new(),
         at: at.parse().unwrap(),
         deed: match deed.as_str() {
             "count" => Deed::Count,
@@ -169,13 +179,21 @@ impl Tracer {
     }
 
     fn enter(&mut self, pid: Pid) {
-        let Ok(Some((name, descriptor))) = called(pid) else {
+        let Ok(Some((name, [descriptor, path]))) = called(pid) else {
             return;
         };
         let group = group_of(pid.as_raw());
         let role = self.known.get(&group).map_or(FORKED, String::as_str);
         if !self.roles.iter().any(|wanted| wanted == role) {
             return;
+        }
+        if let Some(begins) = &self.begins
+            && !self.begun.contains(&pid.as_raw())
+        {
+            if name != "openat" || !text_at(pid, path).contains(begins) {
+                return;
+            }
+            self.begun.insert(pid.as_raw());
         }
         if !self.names.is_empty() && !self.names.iter().any(|wanted| wanted == name) {
             return;
@@ -221,12 +239,22 @@ fn go_on(pid: Pid, signal: impl Into<Option<Signal>>) {
     ptrace::syscall(pid, signal).ok();
 }
 
-/// The name and the first argument of the call that a thread enters, when it counts.
+/// The text that begins at a place in the memory of a thread, as far as a path may be long.
+fn text_at(pid: Pid, at: u64) -> String {
+    let mut bytes = vec![0; 4096];
+    let memory = fs::File::open(format!("/proc/{pid}/mem"));
+    let read = memory.and_then(|memory| memory.read_at(&mut bytes, at));
+    let text = &bytes[..read.unwrap_or_default()];
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// The name and the first two arguments of the call that a thread enters, when it counts.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn called(pid: Pid) -> nix::Result<Option<(&'static str, u64)>> {
+fn called(pid: Pid) -> nix::Result<Option<(&'static str, [u64; 2])>> {
     let registers = ptrace::getregs(pid)?;
     let number = i64::try_from(registers.orig_rax).unwrap_or(-1);
-    Ok(calls::name(number).map(|name| (name, registers.rdi)))
+    Ok(calls::name(number).map(|name| (name, [registers.rdi, registers.rsi])))
 }
 
 /// Makes the kernel do nothing for the call that a thread enters.
@@ -248,7 +276,7 @@ fn fail(pid: Pid, error: i32) {
 }
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn called(_: Pid) -> nix::Result<Option<(&'static str, u64)>> {
+fn called(_: Pid) -> nix::Result<Option<(&'static str, [u64; 2])>> {
     Ok(None)
 }
 
