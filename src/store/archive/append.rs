@@ -8,8 +8,9 @@ use flate2::{Compression, GzBuilder};
 
 use super::super::lines::to_u64;
 use super::super::record::JobFolder;
+use super::head::{LENGTH_AT, Sum, field};
 use super::index::{Line, Place};
-use super::member::{ArchivedJob, FILES, LENGTH_AT, RECORD_LIMIT, Unreadable, each_entry, field};
+use super::member::{ArchivedJob, FILES, RECORD_LIMIT, RECORDS, Unreadable, each_entry};
 use crate::names::Ticket;
 
 /// Writes to a place of a file.
@@ -79,7 +80,7 @@ fn files_of_record(job: ArchivedJob) -> io::Result<[io::Result<Source>; 4]> {
 }
 
 /// Appends the files of an ended job as one member and returns where the member ends. Its length
-/// is written last: a member that says 0 was not finished.
+/// and checksum are written last: a member that says 0 was not finished.
 ///
 /// # Errors
 /// When a file can't be read or the archive not be written.
@@ -93,9 +94,10 @@ pub(super) fn append(
     let out = BufWriter::with_capacity(64 * 1024, Positioned { file: archive, at });
     let mut gzip = GzBuilder::new()
         .filename(ticket.as_str())
-        .extra(field(0, order))
+        .extra(field(0, order, 0))
         .mtime(u32::try_from(mtime).unwrap_or_default())
         .write(out, Compression::default());
+    let mut sum = Sum::new(ticket, order);
     for file in files {
         let file = file?;
         let mut header = tar::Header::new_ustar();
@@ -108,7 +110,16 @@ pub(super) fn append(
         header.set_entry_type(tar::EntryType::Regular);
         header.set_cksum();
         gzip.write_all(header.as_bytes())?;
-        let copied = io::copy(&mut file.from.take(file.size), &mut gzip)?;
+        let mut from = file.from.take(file.size);
+        let copied = if RECORDS.contains(&file.name) {
+            let mut record = Vec::new();
+            from.read_to_end(&mut record)?;
+            sum.add(&record);
+            gzip.write_all(&record)?;
+            to_u64(record.len())
+        } else {
+            io::copy(&mut from, &mut gzip)?
+        };
         if copied != file.size {
             let words = format!("{} became shorter while it was read", file.name);
             return Err(io::Error::other(words));
@@ -118,7 +129,7 @@ pub(super) fn append(
     }
     let out = gzip.finish()?;
     let end = out.into_inner().map_err(io::IntoInnerError::into_error)?.at;
-    archive.write_all_at(&(end - at).to_le_bytes(), at + LENGTH_AT)?;
+    archive.write_all_at(&sum.finish(order, end - at), at + LENGTH_AT)?;
     Ok(end)
 }
 

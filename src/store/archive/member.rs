@@ -1,8 +1,9 @@
 //! One job in an archive: a gzip member of its own, which holds the tar entries of its files.
 //!
 //! The gzip header names the ticket and tells the member's length, so that an archive can be walked
-//! from member to member. What is read is believed only as far as the names of the entries inside
-//! and the checksum at the member's end bear it out.
+//! from member to member, and a checksum of both and of the job's records, since the member's own
+//! one is known only to those who read it to its end. What is read is believed only as far as the
+//! names of the entries inside and one of the checksums bear it out.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::super::index::{Accepted, Ended};
 use super::super::lines::to_u64;
 use super::super::record::{Job, JobResult};
+use super::head::{Head, Own, Sum, head};
 use super::index::Place;
 use crate::names::{Month, Ticket};
 
@@ -30,12 +32,8 @@ const OUTPUT_LIMIT: u64 = 1 << 30;
 /// Bytes of a member read at a time.
 const WINDOW: u64 = 64 * 1024;
 
-/// What marks our field in a gzip header (RFC 1952, 2.3.1.1).
-const FIELD: [u8; 2] = *b"BA";
-
-/// Where the member's length stands: after the fixed header, the length of all fields, and the mark
-/// and length of ours.
-pub(super) const LENGTH_AT: u64 = 10 + 2 + 4;
+/// The files among them whose bytes go into the checksum of the header.
+pub(super) const RECORDS: [&str; 2] = ["job.json", "result.json"];
 
 /// A job as an archive has it.
 #[derive(Debug)]
@@ -109,86 +107,6 @@ pub(super) fn window(file: &File, at: u64, end: u64) -> Window<'_> {
 /// Where a window stands in its file.
 pub(super) fn position(window: &Window<'_>) -> u64 {
     window.get_ref().at - to_u64(window.buffer().len())
-}
-
-/// What a gzip header tells.
-#[derive(Debug)]
-pub(super) enum Head {
-    /// A member of ours.
-    Own {
-        /// The ticket it names.
-        ticket: Ticket,
-        /// Its place among the jobs of its second.
-        order: u64,
-        /// Its length; 0 when it was not finished.
-        length: u64,
-    },
-    /// Another gzip member.
-    Other,
-    /// No gzip member begins here.
-    None,
-}
-
-/// Reads the gzip header at a place.
-///
-/// # Errors
-/// When the file can't be read.
-pub(super) fn head(file: &File, at: u64, end: u64) -> io::Result<Head> {
-    let mut magic = [0; 3];
-    match file.read_exact_at(&mut magic, at) {
-        Ok(()) if magic == [0x1f, 0x8b, 8] => {}
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-        _ => return Ok(Head::None),
-    }
-    let mut bytes = vec![0; 128];
-    let mut section = Section { file, at, end };
-    let read = read_up_to(&mut section, &mut bytes)?;
-    bytes.truncate(read);
-    let decoder = GzDecoder::new(bytes.as_slice());
-    let own = decoder.header().and_then(|header| {
-        let ticket = Ticket::parse(std::str::from_utf8(header.filename()?).ok()?).ok()?;
-        let (length, order) = field_of(header.extra()?)?;
-        Some((ticket, order, length))
-    });
-    Ok(match own {
-        Some((ticket, order, length)) => Head::Own {
-            ticket,
-            order,
-            length,
-        },
-        None => Head::Other,
-    })
-}
-
-/// Our field of a gzip header.
-pub(super) fn field(length: u64, order: u64) -> Vec<u8> {
-    let mut field = FIELD.to_vec();
-    field.extend(16_u16.to_le_bytes());
-    field.extend(length.to_le_bytes());
-    field.extend(order.to_le_bytes());
-    field
-}
-
-fn field_of(extra: &[u8]) -> Option<(u64, u64)> {
-    let number = |range: std::ops::Range<usize>| {
-        let bytes = extra.get(range)?.try_into().ok()?;
-        Some(u64::from_le_bytes(bytes))
-    };
-    let (length, order) = (number(4..12)?, number(12..20)?);
-    (extra == field(length, order)).then_some((length, order))
-}
-
-fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while let Some(rest) = buffer.get_mut(read..)
-        && !rest.is_empty()
-    {
-        match from.read(rest)? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    Ok(read)
 }
 
 /// The ticket and the file that an entry's name tells, when it is a name of ours.
@@ -322,24 +240,35 @@ pub(super) fn read(
 
 /// Reads a record of an entry.
 pub(super) fn record<T: DeserializeOwned>(size: u64, from: &mut dyn Read) -> Result<T, Unreadable> {
+    parse(&record_bytes(size, from)?)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(bytes).map_err(|error| Unreadable::Damaged(error.to_string()))
+}
+
+fn record_bytes(size: u64, from: &mut dyn Read) -> Result<Vec<u8>, Unreadable> {
     if size > RECORD_LIMIT {
         return Err(Unreadable::Damaged(format!("a record has {size} bytes")));
     }
     let mut bytes = Vec::new();
     from.take(RECORD_LIMIT).read_to_end(&mut bytes)?;
-    serde_json::from_slice(&bytes).map_err(|error| Unreadable::Damaged(error.to_string()))
+    Ok(bytes)
 }
 
-/// What a list needs of a member of ours, from its first entries alone.
+/// What a list needs of a member of ours, from its header and first entries alone, and whether the
+/// checksum of the header bears it out.
 ///
 /// # Errors
 /// See [`Unreadable`].
 pub(super) fn summary(
     file: &File,
-    ticket: &Ticket,
+    own: &Own,
     place: &Place,
-) -> Result<(Accepted, Ended), Unreadable> {
+) -> Result<((Accepted, Ended), bool), Unreadable> {
+    let ticket = &own.ticket;
     let month = ticket.month();
+    let mut sum = Sum::new(ticket, own.order);
     let mut archive = tar::Archive::new(inflate(file, place)?);
     let (mut accepted, mut ended) = (None::<Accepted>, None);
     for entry in archive.entries()?.raw(true) {
@@ -351,18 +280,24 @@ pub(super) fn summary(
         if found != *ticket {
             return Err(Unreadable::NotThis);
         }
-        let size = entry.size();
-        match name {
-            "job.json" => accepted = Some(record(size, &mut entry)?),
-            "result.json" => ended = Some(record(size, &mut entry)?),
-            _ => break,
+        if !RECORDS.contains(&name) {
+            break;
+        }
+        let bytes = record_bytes(entry.size(), &mut entry)?;
+        sum.add(&bytes);
+        if name == "job.json" {
+            accepted = Some(parse::<Accepted>(&bytes)?);
+        } else {
+            ended = Some(parse(&bytes)?);
         }
         if accepted.is_some() && ended.is_some() {
             break;
         }
     }
     match (accepted, ended) {
-        (Some(accepted), Some(ended)) if accepted.ticket == *ticket => Ok((accepted, ended)),
+        (Some(accepted), Some(ended)) if accepted.ticket == *ticket => {
+            Ok(((accepted, ended), sum.fits(own)))
+        }
         _ => Err(Unreadable::Damaged("its records are missing".to_owned())),
     }
 }
@@ -373,20 +308,4 @@ pub(super) fn summary(
 /// See [`Unreadable`].
 pub(super) fn check(file: &File, ticket: &Ticket, place: &Place) -> Result<(), Unreadable> {
     each_entry(file, ticket, place, |_, _, _| Ok(()))
-}
-
-/// Whether a member of ours begins at a place and was never finished.
-///
-/// # Errors
-/// When the archive can't be read.
-pub(super) fn is_unfinished(file: &File, at: u64, end: u64) -> io::Result<bool> {
-    let mut mark = [0; 10];
-    let head = head(file, at, end)?;
-    let read = file.read_at(&mut mark, at)?;
-    // A crash may have left even its header incomplete.
-    let short = end.saturating_sub(at) < 66;
-    let begun = mark
-        .get(..read.min(4))
-        .is_some_and(|mark| [0x1f, 0x8b, 8, 12].starts_with(mark));
-    Ok((short && begun) || matches!(head, Head::Own { length: 0, .. }))
 }

@@ -11,6 +11,7 @@
 mod append;
 mod backwards;
 mod draft;
+mod head;
 mod index;
 mod member;
 mod months;
@@ -131,7 +132,9 @@ impl Store {
         let path = self.archive_index(&month);
         let found = archive.index.find(ticket);
         let found = found.map_err(|fault| archive.again(fault, &path))?;
-        if found.is_none() && !fits(archive, &self.archive(&month))? {
+        // What can be read is held against itself; anything else only against the archive.
+        let unsure = found.as_ref().is_none_or(|line| line.damaged);
+        if unsure && !fits(archive, &self.archive(&month))? {
             return Err(Again::Index(
                 archive.identity,
                 "it is about another archive",
@@ -210,11 +213,11 @@ impl Store {
         };
         let place = self.archive_index(month);
         let length = file.metadata().map_err(failed)?.len();
-        if length == 0 {
+        let identity = index::identity(&place).map_err(failed)?;
+        if length == 0 && identity.is_none() {
             // It is about to get its first job.
             return Ok(Opened::Nothing);
         }
-        let identity = index::identity(&place).map_err(failed)?;
         let index = match Index::open(&place, month) {
             Ok(Some(index)) => index,
             Ok(None) => return Err(Again::Index(None, "there is none")),

@@ -1,7 +1,9 @@
 //! Building the index of an archive anew from the archive.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 use super::draft::Draft;
 use super::index::{Fault, Header, Index, Line};
@@ -12,6 +14,9 @@ use crate::names::{Month, Ticket};
 /// Lines that are sorted in memory at a time, and their bytes.
 const RUN: usize = 20_000;
 const RUN_BYTES: usize = 8 << 20;
+
+/// Where a job is whose bytes are gone.
+const NOWHERE: u64 = u64::MAX;
 
 /// Sorted lines on disk, and those that are to be merged into them.
 struct Runs<'a> {
@@ -53,11 +58,27 @@ impl Store {
             bytes: 0,
             drafts: 0,
         };
-        let mut found = |ticket: Ticket, line: Line| runs.push(line.text(&ticket)?);
+        let old = Index::open(&self.archive_index(month), month);
+        let old = old.ok().flatten();
+        let mut missing = BTreeSet::new();
+        if let Some(old) = &old {
+            each_line(old, |ticket, line| {
+                if line.place.offset == NOWHERE {
+                    missing.insert(ticket);
+                }
+                Ok(())
+            })?;
+        }
+        let mut first = None;
+        let mut found = |ticket: Ticket, line: Line| {
+            missing.remove(&ticket);
+            first.get_or_insert_with(|| (ticket.clone(), line.place.inner.is_none()));
+            runs.push(line.text(&ticket)?)
+        };
         let mut scanned = scan(archive, month, 0..end, false, &mut found)?;
         let mut length = end;
         if let Some(tail) = scanned.tail {
-            let unfinished = super::member::is_unfinished(archive, tail, end)?;
+            let unfinished = super::head::is_unfinished(archive, tail, end)?;
             if unfinished && scanned.ours {
                 // A crash while a job was appended, which is still in its folder.
                 length = scanned.end;
@@ -67,21 +88,26 @@ impl Store {
                 scanned.gaps.push(tail..end);
             }
         }
-        // Who stood in a part that can't be read any more, only the old index knows.
-        if !scanned.gaps.is_empty()
-            && let Ok(Some(old)) = Index::open(&self.archive_index(month), month)
-        {
-            let readable = |line: &Result<_, Fault>| !matches!(line, Err(Fault::Io(_)));
-            for line in old.forwards()?.take_while(readable).flatten() {
-                let Some((ticket, mut line)) = Line::parse(&line) else {
-                    continue;
-                };
-                let within = |gap: &std::ops::Range<u64>| gap.contains(&line.place.offset);
-                if line.place.inner.is_none() && scanned.gaps.iter().any(within) {
-                    line.damaged = true;
-                    runs.push(line.text(&ticket)?)?;
-                }
+        if let Some(old) = old {
+            let is_cut = old.header.length > length && begins_alike(&old, first.as_ref())?;
+            if is_cut {
+                scanned.gaps.push(length..NOWHERE);
             }
+            scanned.damaged += u64::from(is_cut || !missing.is_empty());
+            // Who stood in a part that can't be read any more, only the old index knows.
+            each_line(&old, |ticket, mut line| {
+                let within = |gap: &Range<u64>| gap.contains(&line.place.offset);
+                let in_gap = line.place.inner.is_none() && scanned.gaps.iter().any(within);
+                if !in_gap && !missing.contains(&ticket) {
+                    return Ok(());
+                }
+                line.damaged = true;
+                if line.place.offset >= length {
+                    // Another job may come to stand there.
+                    line.place.offset = NOWHERE;
+                }
+                runs.push(line.text(&ticket)?)
+            })?;
         }
         let header = Header::new(archive, length, scanned.damaged, scanned.ours)?;
         runs.finish(&header)?;
@@ -92,6 +118,31 @@ impl Store {
         let name = format!("archive/.{month}.index.{number}");
         Draft::new(self.root().join(name), month)
     }
+}
+
+/// Hands all lines of an index that can be read to `take`.
+fn each_line(
+    index: &Index,
+    mut take: impl FnMut(Ticket, Line) -> io::Result<()>,
+) -> Result<(), Fault> {
+    let readable = |line: &Result<_, Fault>| !matches!(line, Err(Fault::Io(_)));
+    for line in index.forwards()?.take_while(readable).flatten() {
+        if let Some((ticket, line)) = Line::parse(&line) {
+            take(ticket, line)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an archive is the one that an index is about, as far as what is left of it tells: the
+/// job it begins with, and whether that is a member of its own.
+fn begins_alike(index: &Index, first: Option<&(Ticket, bool)>) -> Result<bool, Fault> {
+    let mut alike = first.is_none();
+    each_line(index, |ticket, line| {
+        alike |= line.place.offset == 0 && first == Some(&(ticket, true));
+        Ok(())
+    })?;
+    Ok(alike)
 }
 
 impl Runs<'_> {

@@ -146,7 +146,7 @@ impl Store {
             };
             if let Some(line) = known {
                 // A crash came between index and removal.
-                if append::equals(archive, &line.place, &job.folder)? {
+                if !line.damaged && append::equals(archive, &line.place, &job.folder)? {
                     gone.push(job.folder);
                 } else {
                     disputed += 1;

@@ -15,8 +15,9 @@ use flate2::bufread::GzDecoder;
 
 use super::super::index::{Accepted, Ended};
 use super::super::lines::to_u64;
+use super::head::{Head, Own, head};
 use super::index::{Line, Place};
-use super::member::{self, Head, Unreadable, is_regular, parse_name, position, window};
+use super::member::{self, Unreadable, is_regular, parse_name, position, window};
 use crate::names::{Month, Ticket};
 
 /// How long what is not ours is read at most.
@@ -99,30 +100,25 @@ pub(super) fn scan(
 impl Walk<'_> {
     /// Reads the member at a place and returns where it ends; `None` when it can't be read.
     fn member(&mut self, at: u64, whole: bool, found: &mut Found<'_>) -> io::Result<Option<u64>> {
-        match member::head(self.file, at, self.end)? {
-            Head::Own {
-                ticket,
-                order,
-                length,
-            } => {
-                let next = at.saturating_add(length);
-                if length == 0 || next > self.end || ticket.month() != *self.month {
+        match head(self.file, at, self.end)? {
+            Head::Own(own) => {
+                let next = at.saturating_add(own.length);
+                if own.length == 0 || next > self.end || own.ticket.month() != *self.month {
                     return Ok(None);
                 }
-                // A length that leads nowhere is damaged itself.
-                let begins = next == self.end
-                    || !matches!(member::head(self.file, next, self.end)?, Head::None);
                 let place = Place {
                     offset: at,
-                    length,
+                    length: own.length,
                     inner: None,
                 };
-                let line = self.own(&ticket, order, place, whole || !begins)?;
-                if line.damaged && !begins {
+                let Some((line, sure)) = self.own(&own, place, whole)? else {
+                    return Ok(None);
+                };
+                if !sure && !self.leads_on(at, next)? {
                     return Ok(None);
                 }
                 self.scanned.damaged += u64::from(line.damaged);
-                found(ticket, line)?;
+                found(own.ticket, line)?;
                 self.scanned.end = next;
                 Ok(Some(next))
             }
@@ -131,27 +127,38 @@ impl Walk<'_> {
         }
     }
 
-    fn own(&self, ticket: &Ticket, order: u64, place: Place, whole: bool) -> io::Result<Line> {
-        let read = member::summary(self.file, ticket, &place).and_then(|summary| {
-            if whole {
-                member::check(self.file, ticket, &place)?;
+    /// Whether the length of a member may be right that nothing bears out: another one, or the
+    /// end, is where it leads to, and none is on the way.
+    fn leads_on(&mut self, at: u64, next: u64) -> io::Result<bool> {
+        let ends = next == self.end || !matches!(head(self.file, next, self.end)?, Head::None);
+        Ok(ends && self.next_member(at + 1)?.is_none_or(|found| found >= next))
+    }
+
+    /// What a member of ours holds, and whether its header is to be trusted; `None` when it is not
+    /// the member of the job that it names.
+    fn own(&self, own: &Own, place: Place, whole: bool) -> io::Result<Option<(Line, bool)>> {
+        let read = member::summary(self.file, own, &place).and_then(|(known, sure)| {
+            if whole || !sure {
+                member::check(self.file, &own.ticket, &place)?;
             }
-            Ok(summary)
+            Ok((known, sure))
         });
-        let known = match read {
-            Ok(known) => Some(known),
+        let (known, sure) = match read {
+            Ok((known, sure)) => (Some(known), sure),
             Err(Unreadable::Io(error)) => return Err(error),
-            Err(Unreadable::Damaged(_) | Unreadable::NotThis) => None,
+            Err(Unreadable::Damaged(_)) => (None, false),
+            Err(Unreadable::NotThis) => return Ok(None),
         };
         let damaged = known.is_none();
         let (job, end) = known.unzip();
-        Ok(Line {
+        let line = Line {
             place,
-            order,
+            order: own.order,
             damaged,
             job,
             end,
-        })
+        };
+        Ok(Some((line, sure)))
     }
 
     /// Remembers a part that can't be read and returns where the next member begins.
@@ -272,11 +279,15 @@ impl Walk<'_> {
                 return Err(error);
             }
         }
-        self.end_of(&mut group, at, found)?;
         let mut limited = archive.into_inner();
         if whole {
             whole = io::copy(&mut limited, &mut io::sink()).is_ok();
+            if !whole && group.begin == 0 {
+                // Its checksum says that something in it is wrong, and there is nothing else.
+                (group.job, group.result) = (None, None);
+            }
         }
+        self.end_of(&mut group, at, found)?;
         self.budget = limited.left;
         if self.budget == 0 || Instant::now() > deadline {
             // Nothing behind it is looked at any more.

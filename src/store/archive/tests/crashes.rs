@@ -188,12 +188,32 @@ fn an_index_that_is_missing_garbled_or_of_another_archive_is_built_anew() {
     assert_eq!(bench.listed(), reversed(&theirs));
 }
 
+/// What the list tells of each job.
+fn entries(bench: &Bench) -> Result<Vec<String>, StoreError> {
+    let listing = bench.store.listing(&bench.month, None)?;
+    listing
+        .map(|entry| entry.map(|entry| format!("{:?} {:?}", entry.accepted, entry.ended)))
+        .collect()
+}
+
+/// What there is, also when an index is found not to hold while it is read.
+fn eventually<T>(mut read: impl FnMut() -> Result<T, StoreError>) -> T {
+    let mut tries = 0;
+    loop {
+        match read() {
+            Err(StoreError::IndexNotReady { .. }) if tries < 3 => tries += 1,
+            read => break read.unwrap(),
+        }
+    }
+}
+
 #[test]
 fn a_flipped_byte_costs_one_job_at_most_and_never_changes_an_answer() {
     let mut bench = Bench::new();
     let tickets = bench.tickets(5);
     let before = bench.all_told(&tickets);
     bench.rotate();
+    let right = entries(&bench).unwrap();
     let (archive, index) = (
         fs::read(bench.archive()).unwrap(),
         fs::read(bench.index()).unwrap(),
@@ -201,7 +221,7 @@ fn a_flipped_byte_costs_one_job_at_most_and_never_changes_an_answer() {
     for with_index in [true, false] {
         for at in (0..archive.len()).step_by(if with_index { 13 } else { 29 }) {
             let mut flipped = archive.clone();
-            flipped[at] ^= 0x10;
+            flipped[at] ^= 1 << (at % 8);
             fs::write(bench.archive(), &flipped).unwrap();
             if with_index {
                 fs::write(bench.index(), &index).unwrap();
@@ -222,6 +242,12 @@ fn a_flipped_byte_costs_one_job_at_most_and_never_changes_an_answer() {
                     "{at}: {told:?}"
                 );
             }
+            // What is listed is what it was, or not there, which is told.
+            let listed = eventually(|| entries(&bench));
+            assert!(listed.iter().all(|entry| right.contains(entry)), "{at}");
+            assert!(listed.len() >= right.len() - 1, "{at}");
+            assert!(listed.len() == right.len() || bench.damaged() > 0, "{at}");
+            let after = bench.all_told(&tickets);
             // What is damaged is not asked for the rest of time: a second look agrees.
             assert_eq!(bench.all_told(&tickets), after, "{at}");
         }
@@ -235,14 +261,7 @@ fn a_flipped_bit_of_an_index_changes_no_answer_no_list_and_hides_no_job() {
     let before = bench.all_told(&tickets);
     let stranger = bench.accepted(1).folder.ticket().clone();
     bench.rotate();
-    let listed = || {
-        let listing = bench.store.listing(&bench.month, None).unwrap();
-        let damaged = listing.damaged();
-        listing
-            .map(|entry| entry.map(|entry| format!("{entry:?} {damaged}")))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let right = listed().unwrap();
+    let right = entries(&bench).unwrap();
     let good = fs::read(bench.index()).unwrap();
     let first = getrandom::u64().unwrap() % 7;
     for at in (usize::try_from(first).unwrap()..good.len()).step_by(7) {
@@ -251,14 +270,9 @@ fn a_flipped_bit_of_an_index_changes_no_answer_no_list_and_hides_no_job() {
         fs::write(bench.index(), &bad).unwrap();
         // One way of reading or the other is first to meet it.
         let list = |what| {
-            let mut tries = 0;
-            let list = loop {
-                match listed() {
-                    Err(StoreError::IndexNotReady { .. }) if tries < 3 => tries += 1,
-                    list => break list.unwrap(),
-                }
-            };
-            assert_eq!(list, right, "byte {at}, {what}");
+            let listed = eventually(|| entries(&bench));
+            assert_eq!(listed, right, "byte {at}, {what}");
+            assert_eq!(bench.damaged(), 0, "byte {at}, {what}");
         };
         if at % 2 == 0 {
             list("first");
@@ -314,4 +328,52 @@ fn a_truncated_archive_still_gives_what_stands_before_the_cut() {
             }
         }
     }
+}
+
+#[test]
+fn what_an_archive_that_was_cut_has_lost_is_told_as_damaged_and_comes_back_with_it() {
+    let mut bench = Bench::new();
+    let tickets = bench.tickets(6);
+    let before = bench.all_told(&tickets);
+    bench.rotate();
+    let whole = fs::read(bench.archive()).unwrap();
+    let index = fs::read_to_string(bench.index()).unwrap();
+    let at = |n: usize| -> usize {
+        let line = index.lines().nth(n + 1).unwrap();
+        let at = line.split("\"at\":").nth(1).unwrap();
+        at.split(',').next().unwrap().parse().unwrap()
+    };
+    // Between two members, behind the beginning of one, inside one, and everything.
+    for (cut, left) in [(at(4), 4), (at(4) + 30, 4), (at(4) + 200, 4), (0, 0)] {
+        fs::write(bench.archive(), &whole[..cut]).unwrap();
+        fs::write(bench.index(), &index).unwrap();
+        for turn in 0..2 {
+            for (n, ticket) in tickets.iter().enumerate() {
+                let told = bench.told(ticket);
+                let wanted = Some("damaged".to_owned());
+                let wanted = if n < left { &before[ticket] } else { &wanted };
+                assert_eq!(told, *wanted, "{cut}, {n}, {turn}");
+            }
+            assert!(bench.damaged() > 0, "{cut}, {turn}");
+            assert_eq!(bench.listed(), reversed(&tickets), "{cut}, {turn}");
+            // Once more, with an index that has to be built anew but for its lines.
+            let built = fs::read_to_string(bench.index()).unwrap();
+            let worse = built.replacen("\"order\":0", "\"order\":1", left.min(1));
+            fs::write(bench.index(), &worse).unwrap();
+        }
+    }
+    // Other jobs take the place of those.
+    fs::write(bench.archive(), &whole[..at(4)]).unwrap();
+    fs::write(bench.index(), &index).unwrap();
+    assert_eq!(bench.told(&tickets[5]).as_deref(), Some("damaged"));
+    let later = bench.ended(50);
+    let right = bench.told(&later);
+    bench.rotate();
+    assert!(!bench.store.job(&later).path().exists());
+    assert_eq!(bench.told(&later), right);
+    assert_eq!(bench.told(&tickets[5]).as_deref(), Some("damaged"));
+    // The archive comes back from a backup.
+    fs::write(bench.archive(), &whole).unwrap();
+    assert_eq!(bench.all_told(&tickets), before);
+    assert_eq!(bench.damaged(), 0);
 }
