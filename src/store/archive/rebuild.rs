@@ -93,7 +93,7 @@ impl Store {
             if is_cut {
                 scanned.gaps.push(length..NOWHERE);
             }
-            scanned.damaged += u64::from(is_cut || !missing.is_empty());
+            let mut lost = false;
             // Who stood in a part that can't be read any more, only the old index knows.
             each_line(&old, |ticket, mut line| {
                 let within = |gap: &Range<u64>| gap.contains(&line.place.offset);
@@ -103,11 +103,17 @@ impl Store {
                 }
                 line.damaged = true;
                 if line.place.offset >= length {
+                    if self.job(&ticket).path().exists() {
+                        // It is not lost, and will be archived again.
+                        return Ok(());
+                    }
+                    lost = true;
                     // Another job may come to stand there.
                     line.place.offset = NOWHERE;
                 }
                 runs.push(line.text(&ticket)?)
             })?;
+            scanned.damaged += u64::from(lost);
         }
         let header = Header::new(archive, length, scanned.damaged, scanned.ours)?;
         runs.finish(&header)?;

@@ -109,9 +109,14 @@ impl Store {
                 })
             }
             Err(fault) => {
-                archive
-                    .set_len(header.length)
-                    .map_err(StoreError::record(&path))?;
+                // Its last step may fail when the new index is in its place, and counts.
+                let length = match Index::open(&self.archive_index(month), month) {
+                    Ok(Some(index)) if index.header.fits(archive).unwrap_or(false) => {
+                        index.header.length
+                    }
+                    _ => header.length,
+                };
+                archive.set_len(length).map_err(StoreError::record(&path))?;
                 match fault {
                     Fault::Io(error) => Err(StoreError::record(&path)(error)),
                     Fault::Bad(why) => {

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 #[test]
 fn what_a_crash_leaves_is_put_in_order_and_no_job_is_lost_or_doubled() {
     type Crash = fn(&Bench, u64, Vec<u8>);
-    let crashes: [(&str, Crash); 7] = [
+    let crashes: [(&str, Crash); 8] = [
         ("appended, not in the index", |bench, _, index| {
             fs::write(bench.index(), index).unwrap();
         }),
@@ -49,6 +49,10 @@ fn what_a_crash_leaves_is_put_in_order_and_no_job_is_lost_or_doubled() {
             archive.set_len(before + (length - before) / 3).unwrap();
         }),
         ("in the index, folders still there", |_, _, _| {}),
+        ("in the index, and cut off again", |bench, before, _| {
+            let archive = File::options().write(true).open(bench.archive()).unwrap();
+            archive.set_len(before).unwrap();
+        }),
     ];
     for (name, crash) in crashes {
         let mut bench = Bench::new();
