@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -154,6 +155,15 @@ impl Closed {
 
     fn lock_path(&self) -> PathBuf {
         self.past.root.join("active/slots/rotate")
+    }
+
+    /// Whether a service rotates right now.
+    pub fn is_rotating(&self) -> bool {
+        let inode = fs::metadata(self.lock_path()).unwrap().ino();
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks
+            .lines()
+            .any(|line| line.contains(&format!(":{inode} ")))
     }
 
     /// Keeps all services from rotating.

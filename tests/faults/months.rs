@@ -4,16 +4,23 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::calls;
 use super::closed::{Closed, Heard, Plan, perhaps};
 use super::crash::{deed, points};
 use super::rig::Server;
 use super::run::{Fault, Random, Run, Stopping, Times, eventually, ms};
+use super::trace::Deed;
 
 pub const FAULTS: &[Fault] = &[
     Fault {
         name: "rotate",
         how: "the service is killed at each system call of archiving a month, into a new archive and behind one that is there, and started again",
         provoke: rotate,
+    },
+    Fault {
+        name: "fails",
+        how: "one system call of archiving a month fails, as it does without room, descriptors or memory, on a broken disk or a read-only one",
+        provoke: fails,
     },
     Fault {
         name: "expire",
@@ -31,6 +38,9 @@ pub const FAULTS: &[Fault] = &[
         provoke: full,
     },
 ];
+
+/// How long a pass of rotation may take to be seen.
+const PASS: Duration = Duration::from_secs(2);
 
 const PLAN: Plan<'static> = Plan {
     settings: &[],
@@ -69,6 +79,55 @@ fn rotate(run: &mut Run) {
         "all answers and the whole archive {} after the start (slowest {})",
         ms(again.within(0.5)),
         ms(again.slowest())
+    ));
+}
+
+fn fails(run: &mut Run) {
+    if !calls::KNOWN {
+        run.left_out = Some("the system calls of this kind of machine are not known here".into());
+        return;
+    }
+    let closed = Closed::new(&Plan {
+        archived: 2,
+        ..PLAN
+    });
+    let archived = || !closed.folder().exists();
+    closed.restore();
+    let mut all = Vec::new();
+    for (number, told) in closed.traced(run, Deed::Count, archived).iter().enumerate() {
+        let name = told.split(' ').next_back().unwrap();
+        all.extend(calls::errors(name).iter().map(|error| (number + 1, *error)));
+    }
+    let possible = all.len();
+    let mut told_of = 0;
+    for _ in 0..run.of(400, 12) {
+        if all.is_empty() {
+            break;
+        }
+        let (at, (word, error)) = all.swap_remove(run.random.below(all.len()));
+        closed.restore();
+        let begun = std::cell::Cell::new(false);
+        let since = Instant::now();
+        let is_over = || {
+            let rotates = closed.is_rotating();
+            begun.set(begun.get() || rotates);
+            !rotates && (begun.get() || since.elapsed() > PASS)
+        };
+        let told = closed.traced(run, Deed::Fail(at, error), is_over);
+        let at = format!("{:?}: {word}", told.last());
+        told_of += usize::from(!archived());
+        let held = closed.hold_rotation();
+        let mut server = closed.site.serve_unready(&[]);
+        closed.holds(run, &server, &at);
+        server.kill();
+        drop(held);
+        let server = closed.site.serve_unready(&[]);
+        closed.archived(run, &server, &at);
+        run.once();
+    }
+    closed.no_panic(run);
+    run.measure(format!(
+        "of {possible} possible failures; {told_of} times the month was left for the next pass"
     ));
 }
 
@@ -244,7 +303,7 @@ fn full(run: &mut Run) {
         text.matches("a closed month can't be archived").count()
     };
     let (mut without_room, mut with_room) = (0, 0);
-    let step = run.of(1, 9);
+    let step = run.of(1, 4);
     let mut pages = run.random.below(step) as u64;
     while pages < 45 {
         closed.restore();
