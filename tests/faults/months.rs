@@ -212,7 +212,7 @@ fn killed(run: &mut Run) {
         ..PLAN
     });
     let tickets: Vec<&str> = closed.right.keys().map(String::as_str).collect();
-    let until = Instant::now() + Duration::from_secs(run.of(90, 5));
+    let until = Instant::now() + Duration::from_secs(run.of(90, 4));
     let ears = Ears::default();
     let mut servers: Vec<Server> = Vec::new();
     let (mut months, mut cut_short) = (0, 0);
