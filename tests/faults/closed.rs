@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use barmanapi::atomicfile::Lock;
@@ -46,6 +47,16 @@ pub struct Closed {
     /// What the list holds, the newest first.
     pub listed: Vec<Value>,
     _stand_in: StandIn,
+}
+
+/// A process that dies with its fault, also when that can't go on.
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// What an answer was.
@@ -178,23 +189,25 @@ impl Closed {
     /// Serves the store until a pass of rotation is over, or until the service has died at the
     /// chosen call of it. Returns what the tracer told.
     pub fn traced(&self, run: &mut Run, deed: Deed, is_done: impl Fn() -> bool) -> Vec<String> {
-        let mut child = held_command(&self.site, &["serve"], "");
+        let mut child = Mortal(held_command(&self.site, &["serve"], ""));
         let trace = Trace::begin(&Orders {
-            pid: child.id(),
+            pid: child.0.id(),
             roles: "serve",
             names: "@active/slots/rotate",
             deed,
         });
-        let pid = rustix::process::Pid::from_child(&child);
+        let pid = rustix::process::Pid::from_child(&child.0);
         rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
         eventually("end of the rotation or of the service", || {
             let over = || is_done() && Lock::try_exclusive(&self.lock_path()).unwrap().is_some();
-            (child.try_wait().unwrap().is_some() || over()).then_some(())
+            (child.0.try_wait().unwrap().is_some() || over()).then_some(())
         });
         let told = trace.end();
-        drop(child.kill());
-        let said = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        let mut stderr = child.0.stderr.take().unwrap();
+        drop(child);
+        let mut said = Vec::new();
+        stderr.read_to_end(&mut said).unwrap();
+        let said = String::from_utf8_lossy(&said).into_owned();
         run.hold(!said.contains("panicked"), || said);
         told
     }
