@@ -8,12 +8,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::password::Stored;
-use crate::inifile::{Document, EditError, IniError};
+use crate::inifile::{DEFAULT, Document, EditError, IniError};
 use crate::names::UserName;
 use crate::policy::{Rights, Rule};
-
-/// The section whose values all others inherit, as in Python's parser.
-const DEFAULT: &str = "DEFAULT";
 
 /// What went wrong with the users file or with a change to it.
 #[derive(Debug, thiserror::Error)]

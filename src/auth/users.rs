@@ -269,7 +269,7 @@ impl Users {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
             Err(error) => return Err(self.io(error)),
         };
-        let listing = Arc::new(match Document::parse(&bytes) {
+        let listing = Arc::new(match Document::parse_kindly(&bytes) {
             Ok(document) => read(&document),
             Err(error) => Listing::broken(error),
         });
@@ -320,10 +320,11 @@ impl Users {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), false),
             Err(error) => return Err(io(error)),
         };
-        let mut document = Document::parse(&bytes).map_err(|source| UsersError::Unreadable {
-            path: path.clone(),
-            source,
-        })?;
+        let mut document =
+            Document::parse_kindly(&bytes).map_err(|source| UsersError::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
         let before = read(&document);
         let changed = change(&mut document);
         let after = read(&document);
@@ -352,7 +353,7 @@ impl Users {
         key: &str,
         value: &str,
     ) -> Result<(), UsersError> {
-        let set = document.set(name.as_str(), key, value);
+        let set = document.set_raw(name.as_str(), key, value);
         set.map_err(|error| self.refused(error))
     }
 

@@ -1,35 +1,103 @@
 //! An ini text in memory: its lines, and what they say.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use super::IniError;
-use super::line::{Kind, Line, Reader, split};
+use super::interpolation::{InterpolationError, expand};
+use super::line::{Fault, Kind, Line, Reader, split};
+use super::{DEFAULT, IniError};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An ini text that is written back as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
+    kindly: bool,
     pub(super) mark: bool,
     pub(super) lines: Vec<Line>,
     sections: Vec<Section>,
     names: HashMap<String, usize>,
 }
 
-/// A section with all that its blocks of lines say.
+/// A key as a section has it: its own, or handed down by `[DEFAULT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Section {
-    pub(super) name: String,
-    pub(super) entries: Vec<(String, String)>,
+pub struct Setting<'a> {
+    /// The key, lower-cased.
+    pub key: &'a str,
+    /// The value as it is written; the lines of a continued one are joined by `\n`.
+    pub raw: &'a str,
+    /// The lines it stands on, counted from 1; where the key stands twice, the last ones.
+    pub lines: RangeInclusive<usize>,
+    /// Whether it stands in `[DEFAULT]` and not in the section itself.
+    pub inherited: bool,
 }
 
+/// A section with all that its blocks of lines say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Section {
+    name: String,
+    header: usize,
+    entries: Vec<Entry>,
+    places: HashMap<String, usize>,
+}
+
+/// A key and its value; lines are counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    key: String,
+    value: String,
+    lines: RangeInclusive<usize>,
+}
+
+impl Entry {
+    fn setting(&self, inherited: bool) -> Setting<'_> {
+        Setting {
+            key: &self.key,
+            raw: &self.value,
+            lines: self.lines.start() + 1..=self.lines.end() + 1,
+            inherited,
+        }
+    }
+}
+
+/// What a text says, free of how it is written: sections with their keys and values.
+pub(super) type Content = Vec<(String, Vec<(String, String)>)>;
+
 impl Document {
-    /// Reads ini text.
+    /// Reads ini text as Barman does: what Python's parser refuses is refused.
     ///
     /// # Errors
-    /// At the first line that Python's parser would refuse; a section or key that stands twice is
-    /// taken.
+    /// At the first line that Python's parser would refuse, and at bytes that are not UTF-8
+    /// anywhere.
     pub fn parse(text: &[u8]) -> Result<Self, IniError> {
+        if let Err(error) = std::str::from_utf8(text) {
+            let before = text.get(..error.valid_up_to()).unwrap_or_default();
+            let begins = before.is_empty() || before.ends_with(b"\n") || before.ends_with(b"\r");
+            let line = split(before).len() + usize::from(begins);
+            return Err(IniError {
+                line,
+                fault: Fault::NotUtf8,
+            });
+        }
+        if text.starts_with(BYTE_ORDER_MARK) {
+            return Err(IniError {
+                line: 1,
+                fault: Fault::Mark,
+            });
+        }
+        Self::read(text, false)
+    }
+
+    /// Reads ini text of our own files: like [`parse`](Self::parse), but a byte order mark may
+    /// stand in front and any bytes in comments.
+    ///
+    /// # Errors
+    /// At the first line that can't be read.
+    pub fn parse_kindly(text: &[u8]) -> Result<Self, IniError> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &[u8], kindly: bool) -> Result<Self, IniError> {
         let body = text.strip_prefix(BYTE_ORDER_MARK);
         let mark = body.is_some();
         let mut reader = Reader::default();
@@ -42,18 +110,30 @@ impl Document {
             let raw = raw.to_vec();
             lines.push(Line { raw, kind });
         }
-        let sections = collect(&lines);
-        let names = sections
-            .iter()
-            .enumerate()
-            .map(|(at, section)| (section.name.clone(), at))
-            .collect();
+        let mut reading = Reading::default();
+        for (at, line) in lines.iter().enumerate() {
+            reading.take(at, line);
+        }
+        let Reading {
+            sections, names, ..
+        } = reading;
         Ok(Self {
+            kindly,
             mark,
             lines,
             sections,
             names,
         })
+    }
+
+    /// Reads changed lines the way this text was read.
+    pub(super) fn reread(&self, lines: &[Line]) -> Result<Self, IniError> {
+        let text = join(self.mark, lines);
+        if self.kindly {
+            Self::parse_kindly(&text)
+        } else {
+            Self::parse(&text)
+        }
     }
 
     /// The text: the very bytes that were read when nothing was changed.
@@ -63,27 +143,74 @@ impl Document {
     }
 
     /// The names of the sections, each once, in the order in which they first stand;
-    /// `DEFAULT` is one like any other here.
+    /// [`DEFAULT`] is one like any other here.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
         self.sections.iter().map(|section| section.name.as_str())
     }
 
-    /// The value of a key, whatever its case; the last one where it stands twice. The lines of a
-    /// continued value are joined by `\n`.
+    /// The value of a section's own key, whatever its case, as it is written; the last one where
+    /// it stands twice. The lines of a continued value are joined by `\n`.
     #[must_use]
     pub fn get(&self, section: &str, key: &str) -> Option<String> {
-        let key = key.to_lowercase();
-        let found = self.entries(section).find(|(name, _)| *name == key);
-        found.map(|(_, value)| value.to_owned())
+        let entry = self.section(section)?.entry(&key.to_lowercase())?;
+        Some(entry.value.clone())
     }
 
-    /// The keys (lower-cased, each once) and values of a section, in order.
+    /// The keys (lower-cased, each once) and values of a section alone, in order.
     pub fn entries(&self, section: &str) -> impl Iterator<Item = (&str, &str)> {
-        self.section(section)
-            .map(|section| section.entries.as_slice())
-            .unwrap_or_default()
+        self.own(section)
             .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+    }
+
+    /// All that a section has, in Python's order: its own keys, then those that `[DEFAULT]` hands
+    /// down. Nothing when there is no such section.
+    pub fn settings(&self, section: &str) -> impl Iterator<Item = Setting<'_>> {
+        let own = self.section(section);
+        let heir = own.filter(|section| section.name != DEFAULT);
+        let handed_down = heir.map(|_| self.own(DEFAULT)).unwrap_or_default();
+        let inherited = handed_down
+            .iter()
+            .filter(move |entry| heir.is_some_and(|section| section.entry(&entry.key).is_none()));
+        self.own(section)
+            .iter()
+            .map(|entry| entry.setting(false))
+            .chain(inherited.map(|entry| entry.setting(true)))
+    }
+
+    /// A key as a section has it, whatever its case.
+    #[must_use]
+    pub fn setting(&self, section: &str, key: &str) -> Option<Setting<'_>> {
+        let key = key.to_lowercase();
+        let own = self.section(section)?;
+        if let Some(entry) = own.entry(&key) {
+            return Some(entry.setting(false));
+        }
+        let entry = self.section(DEFAULT)?.entry(&key)?;
+        Some(entry.setting(true))
+    }
+
+    /// The value that Python's `get` gives: own or handed down, with every `%(name)s` replaced.
+    /// `None` when the section does not have the key.
+    ///
+    /// # Errors
+    /// When Python's `get` would fail.
+    pub fn interpolated(
+        &self,
+        section: &str,
+        key: &str,
+    ) -> Result<Option<String>, InterpolationError> {
+        let Some(setting) = self.setting(section, key) else {
+            return Ok(None);
+        };
+        let own = self.section(section);
+        let defaults = self.section(DEFAULT);
+        let lookup = |name: &str| {
+            let mut places = [own, defaults].into_iter().flatten();
+            let entry = places.find_map(|section| section.entry(name))?;
+            Some(entry.value.as_str())
+        };
+        expand(setting.raw, &lookup).map(Some)
     }
 
     /// Whether a section of this name stands in the text.
@@ -95,23 +222,43 @@ impl Document {
     /// The line, counted from 1, of a section's first header.
     #[must_use]
     pub fn line_of(&self, section: &str) -> Option<usize> {
-        let header = Kind::Section(section.to_owned());
-        let at = self.lines.iter().position(|line| line.kind == header)?;
-        Some(at + 1)
+        Some(self.section(section)?.header + 1)
     }
 
-    pub(super) fn section(&self, name: &str) -> Option<&Section> {
+    fn section(&self, name: &str) -> Option<&Section> {
         self.sections.get(*self.names.get(name)?)
     }
 
+    fn own(&self, section: &str) -> &[Entry] {
+        let found = self.section(section);
+        found
+            .map(|section| section.entries.as_slice())
+            .unwrap_or_default()
+    }
+
     /// What the text says, free of how it is written.
-    pub(super) fn content(&self) -> &[Section] {
-        &self.sections
+    pub(super) fn content(&self) -> Content {
+        let pairs = |section: &Section| {
+            let entries = section.entries.iter();
+            entries
+                .map(|entry| (entry.key.clone(), entry.value.clone()))
+                .collect()
+        };
+        self.sections
+            .iter()
+            .map(|section| (section.name.clone(), pairs(section)))
+            .collect()
+    }
+}
+
+impl Section {
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(*self.places.get(key)?)
     }
 }
 
 /// The text that lines make up.
-pub(super) fn join(mark: bool, lines: &[Line]) -> Vec<u8> {
+fn join(mark: bool, lines: &[Line]) -> Vec<u8> {
     let mut text = Vec::new();
     if mark {
         text.extend_from_slice(BYTE_ORDER_MARK);
@@ -122,207 +269,77 @@ pub(super) fn join(mark: bool, lines: &[Line]) -> Vec<u8> {
     text
 }
 
-/// Reads sections and values off the lines.
-fn collect(lines: &[Line]) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
-    let mut names: HashMap<&str, usize> = HashMap::new();
-    let mut places: HashMap<(usize, &str), usize> = HashMap::new();
-    let mut current = 0;
-    let mut open: Option<usize> = None;
-    // A blank line counts within a value only when more of the value follows.
-    let mut blanks = 0;
-    for line in lines {
+/// Sections and values on their way off the lines.
+#[derive(Debug, Default)]
+struct Reading {
+    sections: Vec<Section>,
+    names: HashMap<String, usize>,
+    /// The section that lines belong to.
+    current: usize,
+    /// The entry that a deeper line continues.
+    open: Option<usize>,
+    /// A blank line counts within a value only when more of the value follows.
+    blanks: usize,
+}
+
+impl Reading {
+    fn take(&mut self, at: usize, line: &Line) {
         match &line.kind {
             Kind::Comment => {}
-            Kind::Blank => blanks += 1,
-            Kind::Section(name) => {
-                open = None;
-                current = *names.entry(name).or_insert_with(|| {
-                    sections.push(Section {
-                        name: name.clone(),
-                        entries: Vec::new(),
-                    });
-                    sections.len() - 1
-                });
-            }
-            Kind::Entry { key, value } => {
-                blanks = 0;
-                let Some(section) = sections.get_mut(current) else {
-                    continue;
-                };
-                let text = line.text(value).to_owned();
-                let place = *places.entry((current, key)).or_insert_with(|| {
-                    section.entries.push((key.clone(), String::new()));
-                    section.entries.len() - 1
-                });
-                if let Some(entry) = section.entries.get_mut(place) {
-                    entry.1 = text;
-                }
-                open = Some(place);
-            }
-            Kind::Continuation(range) => {
-                let entry =
-                    open.and_then(|place| sections.get_mut(current)?.entries.get_mut(place));
-                if let Some((_, value)) = entry {
-                    value.push_str(&"\n".repeat(blanks + 1));
-                    value.push_str(line.text(range));
-                }
-                blanks = 0;
-            }
+            Kind::Blank => self.blanks += 1,
+            Kind::Section(name) => self.enter(at, name),
+            Kind::Entry { key, value } => self.add(at, key, line.text(value)),
+            Kind::Continuation(range) => self.go_on(at, line.text(range)),
         }
     }
-    sections
+
+    fn enter(&mut self, at: usize, name: &str) {
+        self.open = None;
+        if let Some(known) = self.names.get(name) {
+            self.current = *known;
+            return;
+        }
+        self.current = self.sections.len();
+        self.names.insert(name.to_owned(), self.current);
+        self.sections.push(Section {
+            name: name.to_owned(),
+            header: at,
+            entries: Vec::new(),
+            places: HashMap::new(),
+        });
+    }
+
+    fn add(&mut self, at: usize, key: &str, value: &str) {
+        self.blanks = 0;
+        let Some(section) = self.sections.get_mut(self.current) else {
+            return;
+        };
+        let entry = Entry {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            lines: at..=at,
+        };
+        let place = section.places.get(key).copied();
+        match place.and_then(|place| section.entries.get_mut(place)) {
+            Some(known) => *known = entry,
+            None => section.entries.push(entry),
+        }
+        let place = place.unwrap_or(section.entries.len() - 1);
+        section.places.insert(key.to_owned(), place);
+        self.open = Some(place);
+    }
+
+    fn go_on(&mut self, at: usize, text: &str) {
+        let section = self.sections.get_mut(self.current);
+        let entry = section.zip(self.open);
+        if let Some(entry) = entry.and_then(|(section, place)| section.entries.get_mut(place)) {
+            entry.value.push_str(&"\n".repeat(self.blanks + 1));
+            entry.value.push_str(text);
+            entry.lines = *entry.lines.start()..=at;
+        }
+        self.blanks = 0;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inifile::Fault;
-    use proptest::prelude::*;
-
-    fn read(text: &str) -> Document {
-        Document::parse(text.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn keys_lose_their_case_and_sections_keep_it() {
-        let document = read("[Main]\nKEY: one\nother = two\n[main]\nkey=three\n");
-        assert_eq!(document.get("Main", "key").as_deref(), Some("one"));
-        assert_eq!(document.get("Main", "Other").as_deref(), Some("two"));
-        assert_eq!(document.get("main", "key").as_deref(), Some("three"));
-        assert_eq!(document.get("MAIN", "key"), None);
-        assert_eq!(document.sections().collect::<Vec<_>>(), ["Main", "main"]);
-    }
-
-    #[test]
-    fn the_first_separator_ends_the_key() {
-        let document = read("[a]\nconninfo = host=x dbname=y\nurl: http://x\n");
-        assert_eq!(
-            document.get("a", "conninfo").as_deref(),
-            Some("host=x dbname=y")
-        );
-        assert_eq!(document.get("a", "url").as_deref(), Some("http://x"));
-    }
-
-    #[test]
-    fn a_comment_sign_inside_a_line_belongs_to_the_value() {
-        let document = read("# top\n[a]\n ; note\nx = 1 # one ; two\ny = #2\n");
-        assert_eq!(document.get("a", "x").as_deref(), Some("1 # one ; two"));
-        assert_eq!(document.get("a", "y").as_deref(), Some("#2"));
-    }
-
-    #[test]
-    fn deeper_lines_continue_a_value_across_comments_and_blank_lines() {
-        let document = read("[a]\nx = 1\n  2\n# note\n\n\t3\n\n\ny = 4\n");
-        assert_eq!(document.get("a", "x").as_deref(), Some("1\n2\n\n3"));
-        assert_eq!(document.get("a", "y").as_deref(), Some("4"));
-    }
-
-    #[test]
-    fn a_deeper_header_or_key_is_part_of_the_value_above() {
-        let document = read("[a]\nx =\n  [b]\n  y = 2\n");
-        assert_eq!(document.get("a", "x").as_deref(), Some("\n[b]\ny = 2"));
-        assert!(!document.has_section("b"));
-    }
-
-    #[test]
-    fn a_wholly_indented_section_reads_as_usual() {
-        let document = read("  [a]\n    x = 1\n    y = 2\n  [b]\n  z = 3\n");
-        assert_eq!(document.get("a", "y").as_deref(), Some("2"));
-        assert_eq!(document.get("b", "z").as_deref(), Some("3"));
-    }
-
-    #[test]
-    fn every_line_end_counts_and_none_is_needed_at_the_end() {
-        let text = "\u{feff}[a]\r\nx = 1\ry = 2\nz = 3";
-        let document = read(text);
-        for (key, value) in [("x", "1"), ("y", "2"), ("z", "3")] {
-            assert_eq!(document.get("a", key).as_deref(), Some(value));
-        }
-        assert_eq!(document.to_bytes(), text.as_bytes());
-    }
-
-    #[test]
-    fn the_last_of_two_wins_and_sections_of_one_name_are_one() {
-        let document = read("[a]\nx = 1\nx = 2\n[b]\n[a]\nX = 3\ny = 4\n");
-        assert_eq!(document.get("a", "x").as_deref(), Some("3"));
-        let entries: Vec<_> = document.entries("a").collect();
-        assert_eq!(entries, [("x", "3"), ("y", "4")]);
-    }
-
-    #[test]
-    fn a_header_runs_to_its_last_bracket_and_the_rest_is_ignored() {
-        assert!(read("[zz] junk\n").has_section("zz"));
-        assert!(read("[a]b]\n").has_section("a]b"));
-    }
-
-    #[test]
-    fn an_unreadable_line_is_named() {
-        for (text, line, fault) in [
-            ("x = 1\n", 1, Fault::NoSection),
-            ("[a]\n\nword\n", 3, Fault::Unreadable),
-            ("[a]\r\n= 1\r\n", 2, Fault::NoKey),
-            ("[]\n", 1, Fault::NoSection),
-            ("[a]\n[]\n", 2, Fault::Unreadable),
-        ] {
-            let error = Document::parse(text.as_bytes()).unwrap_err();
-            assert_eq!(error, IniError { line, fault }, "{text:?}");
-        }
-        let error = Document::parse(b"[a]\nx = \xfe\n").unwrap_err();
-        assert_eq!(error.to_string(), "line 2: not UTF-8 text");
-    }
-
-    #[test]
-    fn a_comment_may_hold_any_bytes() {
-        let text = b"# \xfe\xff\n[a]\nx = 1\n";
-        assert_eq!(Document::parse(text).unwrap().to_bytes(), text);
-    }
-
-    fn ini_bytes() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop::sample::select(vec![
-            "[a]",
-            "[b]",
-            "x",
-            "Y",
-            "=",
-            ":",
-            " ",
-            "\t",
-            "1",
-            "#",
-            ";",
-            "\n",
-            "\r\n",
-            "\r",
-            "[",
-            "]",
-            "\u{feff}",
-            "\u{85}",
-            "\u{a0}",
-            "é",
-            "\0",
-            "[a]\nx=1\n",
-        ]);
-        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat().into_bytes())
-    }
-
-    proptest! {
-        #[test]
-        fn what_parses_is_written_back_byte_for_byte(text in ini_bytes()) {
-            if let Ok(document) = Document::parse(&text) {
-                prop_assert_eq!(document.to_bytes(), text);
-            }
-        }
-
-        #[test]
-        fn arbitrary_bytes_parse_or_are_refused(text: Vec<u8>) {
-            let mut behind = b"[a]\nx = 1\n#".to_vec();
-            behind.extend_from_slice(&text);
-            for text in [text, behind] {
-                if let Ok(document) = Document::parse(&text) {
-                    prop_assert_eq!(document.to_bytes(), text);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::document::{Document, Section, join};
+use super::document::{Content, Document};
 use super::line::{Kind, Line, is_space};
 use crate::names::is_line_or_control;
 
@@ -27,18 +27,35 @@ pub enum EditError {
     /// A value that would not read back as it is. The value is not repeated: it may be a secret.
     #[error("the value of {0:?} has a line end, a control character or surrounding spaces")]
     Value(String),
+    /// A value that would be interpolated. It is not repeated: it may be a secret.
+    #[error("the value of {0:?} has a %, which is taken for a reference: write it as %%")]
+    Percent(String),
     /// The file is written in a way that this change would spoil.
     #[error("[{0}] can't be edited: its lines would be read differently; edit it by hand")]
     Entangled(String),
 }
 
 impl Document {
-    /// Sets the value of a key. The key's line changes in place (the last one, where it stands
-    /// twice), a continued value becomes one line, and a new key is added below the section's last.
+    /// Sets the value of a key, which must then be read back as it is, by [`get`](Self::get) and by
+    /// [`interpolated`](Self::interpolated) alike. The key's line changes in place (the last one,
+    /// where it stands twice), a continued value becomes one line, and a new key is added below
+    /// the section's last.
     ///
     /// # Errors
     /// When the section is missing or the value would not read back as itself.
     pub fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), EditError> {
+        if value.contains('%') {
+            return Err(EditError::Percent(key.to_lowercase()));
+        }
+        self.set_raw(section, key, value)
+    }
+
+    /// Sets the text of a value as [`set`](Self::set) does, a `%` in it too: for files that are not
+    /// interpolated, and for values that are escaped or refer to others.
+    ///
+    /// # Errors
+    /// When the section is missing or the text would not be read back as it is.
+    pub fn set_raw(&mut self, section: &str, key: &str, value: &str) -> Result<(), EditError> {
         let key = key.to_lowercase();
         check_key(&key)?;
         if value.chars().any(|c| is_line_or_control(c) && c != '\t')
@@ -46,26 +63,35 @@ impl Document {
         {
             return Err(EditError::Value(key));
         }
-        let Some(now) = self.section(section) else {
+        if !self.has_section(section) {
             return Err(EditError::NoSection(section.to_owned()));
-        };
-        let position = now.entries.iter().position(|(name, _)| *name == key);
-        if position.is_some_and(|at| now.entries.get(at).is_some_and(|(_, old)| old == value)) {
+        }
+        let old = self.get(section, &key);
+        if old.as_deref() == Some(value) {
             return Ok(());
         }
-        let mut wanted = self.content().to_vec();
-        for entry in wanted.iter_mut().filter(|entry| entry.name == section) {
-            match position.and_then(|at| entry.entries.get_mut(at)) {
+        let mut wanted = self.content();
+        for (_, entries) in wanted.iter_mut().filter(|(name, _)| name == section) {
+            match entries.iter_mut().find(|(name, _)| *name == key) {
                 Some((_, old)) => value.clone_into(old),
-                None => entry.entries.push((key.clone(), value.to_owned())),
+                None => entries.push((key.clone(), value.to_owned())),
             }
         }
-        let mut lines = self.lines.clone();
-        match self.entry_lines(section, &key).pop() {
-            Some(at) => rewrite(&mut lines, at, value),
-            None => self.insert(&mut lines, section, &key, value),
+        if let Some(at) = self.entry_lines(section, &key).pop() {
+            let mut lines = self.lines.clone();
+            rewrite(&mut lines, at, value);
+            return self.become_lines(&lines, section, &wanted);
         }
-        self.become_lines(&lines, section, &wanted)
+        let mut outcome = Err(EditError::Entangled(section.to_owned()));
+        for indent in self.indents(section) {
+            let mut lines = self.lines.clone();
+            self.insert(&mut lines, section, &indent, (&key, value));
+            outcome = self.become_lines(&lines, section, &wanted);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
 
     /// Adds an empty section at the end of the file.
@@ -83,11 +109,8 @@ impl Document {
         {
             return Err(EditError::SectionName(name.to_owned()));
         }
-        let mut wanted = self.content().to_vec();
-        wanted.push(Section {
-            name: name.to_owned(),
-            entries: Vec::new(),
-        });
+        let mut wanted = self.content();
+        wanted.push((name.to_owned(), Vec::new()));
         let mut lines = self.lines.clone();
         let end = self.line_end(lines.len().saturating_sub(1));
         if let Some(last) = lines.last_mut() {
@@ -108,11 +131,11 @@ impl Document {
     /// # Errors
     /// When the lines around it would then be read differently.
     pub fn remove_section(&mut self, name: &str) -> Result<bool, EditError> {
-        let mut wanted = self.content().to_vec();
-        wanted.retain(|section| section.name != name);
-        if wanted.len() == self.content().len() {
+        if !self.has_section(name) {
             return Ok(false);
         }
+        let mut wanted = self.content();
+        wanted.retain(|(section, _)| section != name);
         let mut lines = self.lines.clone();
         for block in self.blocks(name).into_iter().rev() {
             let last = self.last_said(&block);
@@ -132,9 +155,9 @@ impl Document {
         if places.is_empty() {
             return Ok(false);
         }
-        let mut wanted = self.content().to_vec();
-        for entry in wanted.iter_mut().filter(|entry| entry.name == section) {
-            entry.entries.retain(|(name, _)| *name != key);
+        let mut wanted = self.content();
+        for (_, entries) in wanted.iter_mut().filter(|(name, _)| name == section) {
+            entries.retain(|(name, _)| *name != key);
         }
         let mut lines = self.lines.clone();
         for at in places.into_iter().rev() {
@@ -150,10 +173,10 @@ impl Document {
         &mut self,
         lines: &[Line],
         section: &str,
-        wanted: &[Section],
+        wanted: &Content,
     ) -> Result<(), EditError> {
-        match Self::parse(&join(self.mark, lines)) {
-            Ok(new) if same(new.content(), wanted) => {
+        match self.reread(lines) {
+            Ok(new) if new.content() == *wanted => {
                 *self = new;
                 Ok(())
             }
@@ -197,8 +220,22 @@ impl Document {
         block.clone().rev().find(said).unwrap_or(block.start)
     }
 
+    /// How deep a new key of a section may stand: as deep as the one above it, or as the line that
+    /// follows, which would else continue its value.
+    fn indents(&self, section: &str) -> Vec<String> {
+        let Some(block) = self.blocks(section).pop() else {
+            return Vec::new();
+        };
+        let last = self.last_said(&block);
+        let (above, below) = self.lines.split_at((last + 1).min(self.lines.len()));
+        let says = |line: &&Line| matches!(line.kind, Kind::Section(_) | Kind::Entry { .. });
+        let models = [above.iter().rfind(says), below.iter().find(says)];
+        let models = models.into_iter().flatten();
+        models.map(|line| line.indent().to_owned()).collect()
+    }
+
     /// Adds a key below the last one of a section's last block, written as that one is.
-    fn insert(&self, lines: &mut Vec<Line>, section: &str, key: &str, value: &str) {
+    fn insert(&self, lines: &mut Vec<Line>, section: &str, indent: &str, pair: (&str, &str)) {
         let Some(block) = self.blocks(section).pop() else {
             return;
         };
@@ -209,23 +246,13 @@ impl Document {
             .chain(self.lines.iter().rev())
             .find_map(separator)
             .unwrap_or(" = ");
-        let above = self.lines.get(..=last).unwrap_or_default().iter().rev();
-        let indent = above
-            .filter(|line| {
-                !matches!(
-                    line.kind,
-                    Kind::Continuation(_) | Kind::Blank | Kind::Comment
-                )
-            })
-            .map(Line::indent)
-            .next()
-            .unwrap_or_default();
         let end = self.line_end(last);
         if let Some(anchor) = lines.get_mut(last)
             && anchor.ending().is_empty()
         {
             anchor.raw.extend_from_slice(&end);
         }
+        let (key, value) = pair;
         lines.insert(
             last + 1,
             bare_line(&format!("{indent}{key}{model}{value}"), &end),
@@ -305,19 +332,6 @@ fn remove_continuations(lines: &mut Vec<Line>, entry: usize) {
             Kind::Section(_) | Kind::Entry { .. } => break,
         }
     }
-}
-
-/// Whether two texts say the same, in whatever order their keys stand.
-fn same(left: &[Section], right: &[Section]) -> bool {
-    let sorted = |sections: &[Section]| {
-        let mut sections = sections.to_vec();
-        for section in &mut sections {
-            section.entries.sort();
-        }
-        sections.sort_by(|a, b| a.name.cmp(&b.name));
-        sections
-    };
-    sorted(left) == sorted(right)
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub enum Fault {
     /// Bytes that are not UTF-8, outside a comment.
     #[error("not UTF-8 text")]
     NotUtf8,
+    /// A byte order mark, which Python takes for text.
+    #[error("a byte order mark, which Barman can't read: save the file without it")]
+    Mark,
 }
 
 /// A line as it stands in the file, its end included.

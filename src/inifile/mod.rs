@@ -1,23 +1,44 @@
 //! Lossless ini text: what was read is written back byte for byte, and an edit touches only the
 //! lines it must.
 //!
-//! The text is read as Python's `configparser` reads it (the module behind Barman's and
-//! barmanapi's files, CPython 3 `Lib/configparser.py`, `RawConfigParser._read`): keys are
-//! lower-cased, section names are not; `=` and `:` separate; `#` and `;` start a comment only at
-//! the start of a line; a deeper indented line continues the value above it; `\n`, `\r\n` and
-//! `\r` end a line. Two things are read more kindly: a section or key that stands twice (its last
-//! value wins, as barmanapi's Python 2 parser has it) and a byte order mark.
+//! The text is read as Python's `ConfigParser(strict=False)` reads it, which is how every Barman
+//! from 2.10 to 3.19 builds its parser (`barman/config.py`, `Config.__init__`; CPython 3
+//! `Lib/configparser.py`, `RawConfigParser._read`):
 //!
-//! This module knows lines, sections and keys. What `[DEFAULT]` hands down and what `%(name)s`
-//! stands for is for its callers.
+//! - `\n`, `\r\n` and `\r` end a line, and nothing else does; form feeds, U+0085, U+2028 and the
+//!   like are white space.
+//! - Keys are lower-cased, section names are not; `=` or `:` separates, the first of them; a key
+//!   without either is an error.
+//! - `#` and `;` start a comment only at the start of a line, white space aside.
+//! - A line that is indented deeper than the key above it continues its value, whatever it looks
+//!   like; blank lines within count, comments do not.
+//! - A header runs from `[` to the last `]`; what follows it is ignored. White space within the
+//!   brackets belongs to the name, and `[]` is none.
+//! - A section or key may stand twice: sections of one name are one, and the last value wins.
+//! - `[DEFAULT]` hands its keys down to every other section, and `%(name)s` stands for the value of
+//!   another key ([`Document::interpolated`]).
+//! - Bytes that are not UTF-8 are refused wherever they stand. Python reads with the encoding of its
+//!   locale, and Barman is always started under a UTF-8 one.
+//! - A byte order mark is refused: Python takes it for a part of the first line.
+//!
+//! Pythons differ in one thing: before 3.10 a header ended at its first `]`, so that `[a]b]` was
+//! the section `a` there and is `a]b` since. Texts with one `]` per header read alike everywhere.
+//!
+//! Barman's own handling of what the parser gives is not part of this: it strips a pair of quotes
+//! around a value and takes `None` for no value.
 
 mod document;
 mod edit;
+mod interpolation;
 mod line;
 
-pub use document::Document;
+pub use document::{Document, Setting};
 pub use edit::EditError;
+pub use interpolation::{InterpolationError, escape, is_settable};
 pub use line::Fault;
+
+/// The section whose values all others inherit.
+pub const DEFAULT: &str = "DEFAULT";
 
 /// A file that can't be read as ini text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -119,7 +119,7 @@ impl Signature {
             let text = fs::read(&main).unwrap_or_default();
             let setting = |key| {
                 let document = Document::parse(&text).ok()?;
-                document.get("barman", key)
+                document.interpolated("barman", key).ok()?
             };
             if let Some(folder) = setting("configuration_files_directory") {
                 let folder = PathBuf::from(folder);

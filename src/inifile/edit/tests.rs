@@ -165,6 +165,28 @@ fn an_edit_that_would_swallow_the_next_header_is_refused() {
     assert!(document.has_section("d"));
 }
 
+#[test]
+fn a_percent_sign_is_set_only_where_it_is_asked_for_as_text() {
+    let mut document = read("[a]\nx = 1\n");
+    for value in ["100%", "%%", "%(x)s"] {
+        let refused = document.set("a", "X", value);
+        assert_eq!(refused, Err(EditError::Percent("x".to_owned())));
+    }
+    assert_eq!(text(&document), "[a]\nx = 1\n");
+    let escaped = crate::inifile::escape("100% %(x)s");
+    document.set_raw("a", "x", &escaped).unwrap();
+    assert_eq!(text(&document), "[a]\nx = 100%% %%(x)s\n");
+    let read_back = document.interpolated("a", "x").unwrap();
+    assert_eq!(read_back.as_deref(), Some("100% %(x)s"));
+}
+
+#[test]
+fn a_new_key_stands_as_deep_as_what_follows_needs() {
+    let mut document = read("[a]\n  [b]\n  x: 1\n");
+    document.set("a", "k", "2").unwrap();
+    assert_eq!(text(&document), "[a]\n  k: 2\n  [b]\n  x: 1\n");
+}
+
 fn texts() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "[a]\n",
@@ -188,34 +210,108 @@ fn lines_of(text: &str) -> Vec<&[u8]> {
     super::super::line::split(text.as_bytes())
 }
 
+/// The blank lines and comments among the lines of a value.
+fn silent(lines: &[&[u8]]) -> Vec<u8> {
+    let says_nothing = |line: &&&[u8]| {
+        let line = String::from_utf8_lossy(line);
+        line.trim().is_empty() || line.trim().starts_with(['#', ';'])
+    };
+    lines
+        .iter()
+        .filter(says_nothing)
+        .copied()
+        .collect::<Vec<_>>()
+        .concat()
+}
+
 proptest! {
     #[test]
     fn an_edit_says_what_was_asked_and_nothing_else(
         before in texts(),
-        key in prop::sample::select(vec!["x", "y", "new"]),
+        key in prop::sample::select(vec!["x", "Y", "new"]),
         value in "[ -~é]{0,12}|.{0,4}",
+        raw: bool,
     ) {
         let Ok(mut document) = Document::parse(before.as_bytes()) else { return Ok(()) };
         let old = document.clone();
-        match document.set("a", key, &value) {
+        let outcome = if raw {
+            document.set_raw("a", key, &value)
+        } else {
+            document.set("a", key, &value)
+        };
+        match outcome {
             Ok(()) => {
                 let new = Document::parse(&document.to_bytes()).unwrap();
-                prop_assert_eq!(new.get("a", key), Some(value));
+                prop_assert_eq!(&new, &document);
+                prop_assert_eq!(new.get("a", key), Some(value.clone()));
+                if !raw {
+                    prop_assert_eq!(new.interpolated("a", key), Ok(Some(value)));
+                }
                 for section in old.sections() {
                     for (name, kept) in old.entries(section) {
-                        if (section, name) != ("a", key) {
+                        if (section, name) != ("a", key.to_lowercase().as_str()) {
                             prop_assert_eq!(new.get(section, name), Some(kept.to_owned()));
                         }
                     }
                 }
-                prop_assert_eq!(new.sections().count(), old.sections().count());
-                prop_assert!(lines_of(&text(&document)).len() <= lines_of(&before).len() + 1);
+                prop_assert_eq!(new.sections().collect::<Vec<_>>(), old.sections().collect::<Vec<_>>());
+            }
+            Err(EditError::Percent(_)) => {
+                prop_assert!(value.contains('%') && !raw);
+                prop_assert_eq!(document.to_bytes(), before.as_bytes());
             }
             Err(EditError::Value(_) | EditError::Entangled(_) | EditError::NoSection(_)) => {
                 prop_assert_eq!(document.to_bytes(), before.as_bytes());
             }
             Err(other) => prop_assert!(false, "{}", other),
         }
+    }
+
+    #[test]
+    fn a_plain_value_is_always_taken_by_a_key_that_is_there(
+        before in texts(),
+        value in "([!-$&-~é]([ !-$&-~é]{0,8}[!-$&-~é])?)?",
+    ) {
+        let Ok(mut document) = Document::parse(before.as_bytes()) else { return Ok(()) };
+        let keys: Vec<(String, String)> = document
+            .sections()
+            .flat_map(|section| document.entries(section).map(|(key, _)| (section.to_owned(), key.to_owned())))
+            .collect();
+        for (section, key) in keys {
+            document.set(&section, &key, &value).unwrap();
+            prop_assert_eq!(document.interpolated(&section, &key), Ok(Some(value.clone())));
+        }
+    }
+
+    #[test]
+    fn a_changed_or_removed_key_touches_no_line_but_its_own(before in texts(), remove: bool) {
+        let Ok(mut document) = Document::parse(before.as_bytes()) else { return Ok(()) };
+        let Some(setting) = document.setting("a", "x").filter(|setting| !setting.inherited) else {
+            return Ok(());
+        };
+        let (first, last) = (setting.lines.start() - 1, *setting.lines.end());
+        let old = lines_of(&before);
+        // Where the key stands twice, the earlier ones go as well.
+        let alone = document.lines.iter().filter(|line| matches!(&line.kind, Kind::Entry { key, .. } if key == "x")).count() == 1;
+        if remove && !alone {
+            return Ok(());
+        }
+        if remove {
+            prop_assert!(document.remove_key("a", "x").unwrap());
+        } else {
+            document.set("a", "x", "changed").unwrap();
+        }
+        let after = text(&document);
+        let kept_within = silent(&old[first + 1..last]);
+        let mut wanted = old[..first].concat();
+        let rest = [kept_within, old[last..].concat()].concat();
+        if !remove {
+            let line = lines_of(&after)[first];
+            prop_assert!(String::from_utf8_lossy(line).contains("changed"));
+            wanted.extend_from_slice(line);
+        }
+        wanted.extend(rest);
+        prop_assert_eq!(after, String::from_utf8(wanted).unwrap());
     }
 
     #[test]
