@@ -16,6 +16,7 @@
 
 mod access;
 mod archive;
+mod config_parser;
 mod history;
 mod injection;
 mod kill_minus_nine;
