@@ -165,6 +165,7 @@ fn split(line: &str) -> Result<Line<'_>, (&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inifile::Document;
     use proptest::prelude::*;
 
     fn entries(text: &str) -> Vec<(usize, String, String, String)> {
@@ -193,6 +194,38 @@ mod tests {
         );
     }
 
+    /// What the file says to `inifile`, which edits it.
+    fn as_edited(text: &str) -> Vec<(usize, String, String, String)> {
+        let document = Document::parse_kindly(text.as_bytes()).unwrap();
+        let mut entries: Vec<_> = document
+            .sections()
+            .flat_map(|section| {
+                document.settings(section).map(|setting| {
+                    let (key, value) = (setting.key.to_owned(), setting.raw.to_owned());
+                    (*setting.lines.start(), section.to_owned(), key, value)
+                })
+            })
+            .collect();
+        entries.sort();
+        entries
+    }
+
+    #[test]
+    fn the_shipped_file_says_the_same_to_both_readers() {
+        let text = include_str!("../../conf/barmanapi.conf");
+        assert!(entries(text).len() > 20);
+        assert_eq!(entries(text), as_edited(text));
+    }
+
+    #[test]
+    fn the_two_readers_differ_on_indented_keys_and_on_blanks_in_brackets_alone() {
+        let (one, two) = ("[s]\na = 1\n  b = 2\n", "[ s ]\na = 1\n");
+        assert_eq!(entries(one).len(), 2);
+        assert_eq!(as_edited(one)[0].3, "1\nb = 2");
+        assert_eq!(entries(two)[0].1, "s");
+        assert_eq!(as_edited(two)[0].1, " s ");
+    }
+
     #[test]
     fn every_line_that_cannot_be_read_is_told() {
         let text = "a=1\n[x\n[y]\nb\n=c\nd=\\\n  more\n[y]\ne=1\nE=2\nf=\u{1}\n[z] junk\n";
@@ -205,7 +238,37 @@ mod tests {
         assert_eq!(lines, [1, 2, 4, 5, 6, 7, 8, 11, 12, 10]);
     }
 
+    /// Lines of a file; keys stand as deep as the one above or less.
+    fn lines() -> impl Strategy<Value = String> {
+        let key = "[a-dA-D][a-z_.-]{0,3}";
+        let value = "[ -~é\\t]{0,16}|['\"\\\\#;=:\\[\\]%$ ]{0,6}|C:\\\\new\\\\table";
+        let pair = (key, " ?[=:] ?", value).prop_map(|(key, sign, value)| key + &sign + &value);
+        let line = prop_oneof![
+            6 => pair,
+            2 => "\\[[a-z]{1,3}(:[a-z])?\\] ?",
+            1 => " {0,2}[#;][ -~\\u{80}-\\u{2fff}]{0,12}",
+            1 => "[ \\t]{0,3}",
+        ];
+        let end = prop::sample::select(vec!["\n", "\r\n"]);
+        let line = (line, end).prop_map(|(line, end)| line + end);
+        let body = prop::collection::vec(line, 0..16).prop_map(|lines| lines.concat());
+        ("\u{feff}?", body).prop_map(|(mark, body)| format!("{mark}[s]\n{body}"))
+    }
+
     proptest! {
+        #[test]
+        fn both_readers_say_the_same_of_every_file_that_the_settings_take(text in lines()) {
+            let mut problems = Problems::default();
+            let raw = read(Path::new("/x.conf"), &text, &mut problems);
+            if problems.is_empty() {
+                let mut found: Vec<_> = raw.entries.into_iter()
+                    .map(|entry| (entry.line, entry.section, entry.key, entry.value))
+                    .collect();
+                found.sort();
+                prop_assert_eq!(found, as_edited(&text));
+            }
+        }
+
         #[test]
         fn rust_ini_gives_what_stands_there(
             pairs in prop::collection::vec(("[a-z][a-z0-9_.]{0,8}", "[!-~é][ -~é]{0,20}[!-\\[\\]-~é]|[!-\\[\\]-~]|"), 0..12),

@@ -39,7 +39,7 @@ fn twenty_thousand_files_are_read_as_python_reads_them() {
     println!("config parser: CONFIG_PARSER_SEED={seed}");
     let began = Instant::now();
     let (mut questions, answers) = Python::start();
-    let (send, receive) = sync_channel::<Vec<u8>>(256);
+    let (asked, to_compare) = sync_channel::<Vec<u8>>(256);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut refused = 0;
     let mut different = 0;
@@ -48,14 +48,14 @@ fn twenty_thousand_files_are_read_as_python_reads_them() {
             let mut generator = Generator::new(seed);
             for _ in 0..files {
                 let text = generator.file();
-                if questions.ask(&text).is_err() || send.send(text).is_err() {
+                if questions.ask(&text).is_err() || asked.send(text).is_err() {
                     return;
                 }
             }
         });
         // Python ends with its answers, so that a failure here does not leave the other thread behind.
         let mut answers = answers;
-        for (number, text) in receive.into_iter().enumerate() {
+        for (number, text) in to_compare.into_iter().enumerate() {
             let document = Document::parse(&text);
             let (ours, theirs) = (our_answer(&document), answers.answer());
             if ours != theirs {

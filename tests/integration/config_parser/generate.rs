@@ -274,7 +274,9 @@ impl Generator {
                     lines.swap(at, other);
                 }
                 3 => lines[at] = format!("{}{line}", self.pick(&INDENTS)),
-                4 => lines[at] = line.trim_start_matches(['#', ';']).to_owned(),
+                4 => line
+                    .trim_start_matches(['#', ';'])
+                    .clone_into(&mut lines[at]),
                 5 => lines[at] = line.to_uppercase(),
                 6 => {
                     let (mut chars, place): (Vec<char>, usize) =
