@@ -24,8 +24,16 @@
 //! Pythons differ in one thing: before 3.10 a header ended at its first `]`, so that `[a]b]` was
 //! the section `a` there and is `a]b` since. Texts with one `]` per header read alike everywhere.
 //!
-//! Barman's own handling of what the parser gives is not part of this: it strips a pair of quotes
-//! around a value and takes `None` for no value.
+//! What Barman makes of it is not part of this:
+//!
+//! - A pair of quotes around a value is stripped, and `None` is no value (`Config.get`).
+//! - Until 3.9 one parser reads all files one after the other: a `[DEFAULT]` counts for all of them,
+//!   a reference may name a key of another file, and a wrong one fails where the key is used (those
+//!   of `[barman]` always are).
+//! - From 3.10 on every file is read by a parser of its own: a `[DEFAULT]` counts in its file alone,
+//!   what it hands down becomes the sections' own, references name keys of the same file, one that
+//!   is wrong makes the file unreadable, and values are interpolated a second time when they are
+//!   used ([`is_settable`]).
 
 mod document;
 mod edit;

@@ -7,7 +7,8 @@ length: fields, each behind its length.
 
 A refused text: `refused`, the name of the exception, the line. Another: `read`, then for `DEFAULT`
 and every section: its name, how many keys it has, and for each of them the key, the raw value, and
-what `get` says: `=` and the value, or the kind of error.
+what `get` says: `=` and the value, or the kind of error; `!` in place of `=` when `set` of another
+parser refuses the value.
 """
 
 import configparser
@@ -18,15 +19,24 @@ import sys
 import tempfile
 
 
+OTHER = configparser.ConfigParser(strict=False)
+OTHER.add_section("other")
+
+
 def get(parser, section, key):
     try:
-        return "=" + parser.get(section, key)
+        value = parser.get(section, key)
     except configparser.InterpolationMissingOptionError as error:
         return "missing " + error.reference
     except configparser.InterpolationSyntaxError:
         return "syntax"
     except configparser.InterpolationDepthError:
         return "depth"
+    try:
+        OTHER.set("other", "key", value)
+    except ValueError:
+        return "!" + value
+    return "=" + value
 
 
 def read(path, text):

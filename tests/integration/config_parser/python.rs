@@ -3,7 +3,7 @@
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use barmanapi::inifile::{DEFAULT, Document, Fault, IniError, InterpolationError};
+use barmanapi::inifile::{DEFAULT, Document, Fault, IniError, InterpolationError, is_settable};
 
 /// Where texts are sent to.
 pub(crate) struct Questions(BufWriter<ChildStdin>);
@@ -107,7 +107,8 @@ pub(crate) fn our_answer(document: &Result<Document, IniError>) -> Vec<u8> {
             add(&mut answer, setting.key);
             add(&mut answer, setting.raw);
             let value = match document.interpolated(section, setting.key) {
-                Ok(Some(value)) => format!("={value}"),
+                Ok(Some(value)) if is_settable(&value) => format!("={value}"),
+                Ok(Some(value)) => format!("!{value}"),
                 Ok(None) => "no such key".to_owned(),
                 Err(InterpolationError::Missing(name)) => format!("missing {name}"),
                 Err(InterpolationError::Syntax) => "syntax".to_owned(),
