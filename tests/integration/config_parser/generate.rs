@@ -102,8 +102,8 @@ impl Generator {
                 .find_map(|line| line.strip_prefix("BARMAN_CONF="));
             files.extend(fact.map(|path| path.trim_matches('\'').into()));
         }
-        let read = |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap();
-        let real = files.iter().map(read).collect();
+        let content = |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap();
+        let real = files.iter().map(content).collect();
         Self { state: seed, real }
     }
 
