@@ -6,7 +6,8 @@
 #
 #   orders   p ping    i stop (milliseconds from SIGINT to SIGKILL)    a received and safe (two offsets)
 #   frames   s started (its age in seconds, or nothing)    o e output (16 hex digits of offset, bytes)    b beat (1 = orphaned)
-#            x ended (how, two lengths)    f refused (errno, words)    n never started    m no such job    l facts    r where it leads    d done
+#            x ended (how, two lengths)    f refused (errno, words)    w trouble of the same form, which says nothing about the job
+#            n never started    m no such job    l facts    r where it leads    d done
 
 import errno
 import fcntl
@@ -39,6 +40,14 @@ def words(problem, what=b""):
     number = getattr(problem, "errno", None) or 0
     text = (os.strerror(number) + " (os error %d)" % number) if number else str(problem)
     return ("%d " % number).encode() + (what + b": " if what else b"") + text.encode("ascii", "replace")
+
+
+def named(problem):
+    """The same with the name of the file that it is about."""
+    if isinstance(problem, KeyError):
+        return b"0 the account has no entry among the users of its host"
+    name = getattr(problem, "filename", None)
+    return words(problem, encoded(name) if name else b"")
 
 
 def now():
@@ -377,10 +386,10 @@ def main():
     link = Link(b"")
     try:
         VERBS[request[1]](link, request[2:])
-    except (Refused, EnvironmentError) as problem:
-        link.put(b"f", words(problem, getattr(problem, "filename", None) and encoded(problem.filename) or b""))
-    except KeyError:
-        link.put(b"f", b"0 the account has no entry among the users of its host")
+    except (Refused, EnvironmentError, KeyError) as problem:
+        # A job that may be there is not refused because something is wrong on the way to it.
+        doubtful = {b"job": (EnvironmentError, KeyError), b"follow": Exception, b"adopt": Exception}.get(request[1], ())
+        link.put(b"w" if isinstance(problem, doubtful) else b"f", named(problem))
     link.finish()
 
 

@@ -4,12 +4,15 @@
 #
 #   lock      held by the keeper, the process that waits for Barman; also by Barman's process until it is Barman
 #   process   number, start and boot of Barman's process and the uptime, on disk before it becomes Barman; then named running
-#   stdout stderr   what Barman writes      stop   it shall stop, or has been told to
+#   stdout stderr   what Barman writes      stop   the uptime at which it was told to stop
 #   status    "exit CODE", "signal NUMBER", "refused ERRNO WORDS" or "never"; written once, whole
+#   stop.new status.new   room for these two, taken before anything starts: a disk that fills up later hides no end
 #
 # ~/.barmanapi/gone/NAME tells for a day that a job was removed: a request that comes late must not start it again.
 
 RESERVED = 1 << 16  # bytes that an output must have room for before a job begins
+NOTE = 1 << 12  # bytes that a short file must have room for
+PATIENCE = 5  # tries to write down that nothing was started
 SAFE = 16 << 20  # bytes that the other side holds before their room is given back
 DAY = 86400.0
 
@@ -36,17 +39,33 @@ def sync(folder):
         os.close(fd)
 
 
-def put(folder, name, data):
-    """Writes a short file whole, so that it outlives a power cut."""
-    path = folder + b"/" + name
-    fd = opened(path + b".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def write(path, data):
+    """Writes a short file over what stands there, whose room it takes."""
+    fd = opened(path, os.O_WRONLY | os.O_CREAT)
     try:
         write_all(fd, data)
+        os.ftruncate(fd, len(data))
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def put(folder, name, data):
+    """Writes a short file whole, so that it outlives a power cut."""
+    path = folder + b"/" + name
+    write(path + b".new", data)
     os.rename(path + b".new", path)
     sync(folder)
+
+
+def is_there(folder):
+    """Whether there is such a folder, for certain."""
+    try:
+        return stat.S_ISDIR(os.lstat(folder).st_mode)
+    except EnvironmentError as problem:
+        if problem.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise
+        return False
 
 
 def proc(name):
@@ -122,15 +141,18 @@ def aside(name):
 def claim(name, status=None):
     """Makes the folder of a job with its lock held, which is returned; None when there is one."""
     folder = home() + b"/jobs/" + name
-    if os.path.lexists(folder):
+    if is_there(folder):
         return None
     temporary = aside(name)
     os.mkdir(temporary, 0o700)
-    lock = opened(temporary + b"/lock", os.O_WRONLY | os.O_CREAT)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if status is not None:
-        put(temporary, b"status", status)
     try:
+        lock = opened(temporary + b"/lock", os.O_WRONLY | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if status is not None:
+            put(temporary, b"status", status)
+        else:
+            write(temporary + b"/status.new", b"-" * NOTE)
+            write(temporary + b"/stop.new", b"-" * NOTE)
         # Replaces an empty folder at most, and no job's folder is empty.
         os.rename(temporary, folder)
     except EnvironmentError as problem:
@@ -187,18 +209,28 @@ def keep(folder, lock, plan):
         for fd in outputs:
             os.close(fd)
     except Exception as problem:
-        status = b"refused " + words(problem)
-    else:
-        try:
-            os.rename(folder + b"/process", folder + b"/running")
-        except EnvironmentError:
-            pass
-        status = ended(pid, lambda: os.path.exists(folder + b"/stop"))
-    while os.path.isdir(folder):
+        return give_up(folder, b"refused " + words(problem))
+    try:
+        os.rename(folder + b"/process", folder + b"/running")
+    except EnvironmentError:
+        pass
+    status = ended(pid, lambda: os.path.exists(folder + b"/stop"))
+    while os.path.lexists(folder):
         try:
             return put(folder, b"status", status)
         except EnvironmentError:
-            time.sleep(1)  # a full disk: until there is room
+            time.sleep(1)  # a failing disk: until it takes that
+
+
+def give_up(folder, status):
+    """Writes down that nothing was started. Without a keeper and a process that is seen anyway, less its cause."""
+    for _ in range(PATIENCE):
+        try:
+            if get(folder, b"process") is not None:
+                os.unlink(folder + b"/process")
+            return put(folder, b"status", status)
+        except EnvironmentError:
+            time.sleep(1)
 
 
 def detach(folder, lock, plan):
@@ -234,7 +266,7 @@ def fate(folder):
         return status
     who = identity(folder)
     if who is None:
-        return b"refused 0 what should have started it was killed"
+        return b"refused 0 what should have started it was killed, or could not write down what was in its way"
     if runs(who):
         return None
     return b"unknown " + (b"0" if who[2] == boot() else b"1")
@@ -252,6 +284,7 @@ class Job(object):
         self.started = self.orphaned = False
         self.looked = 0.0
         self.stopping = self.killed = False
+        self.told = None  # the uptime at which it was told to stop
         self.grace = 10.0
         self.begun = now()
 
@@ -261,7 +294,7 @@ class Job(object):
         if not status and (self.orphaned or now() - self.looked >= 0.5):
             self.looked = now()
             if self.orphaned or not has_keeper(self.folder):
-                if not os.path.isdir(self.folder):
+                if not is_there(self.folder):
                     return b"missing"
                 status = fate(self.folder)
                 self.set_orphaned(not status)
@@ -308,73 +341,104 @@ class Job(object):
                 fallocate(self.files[index], 3, self.freed[index], safe - self.freed[index])
                 self.freed[index] = safe
 
-    def stop(self, payload=None):
+    def stop(self):
         """SIGINT once, whoever asks how often; SIGKILL when the grace has passed since."""
-        if payload is not None:
-            self.grace = int(payload) / 1000.0
         who = identity(self.folder)
         if not runs(who):
             return
-        try:
-            marker = opened(self.folder + b"/stop", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            write_all(marker, str(uptime()).encode())
-            os.close(marker)
+        if self.told is None:
+            self.told = self.noted()
+        if self.told is None:
             signal_group(who[0], signal.SIGINT)
-        except EnvironmentError as problem:
-            if problem.errno != errno.EEXIST:
-                raise
-            since = float(get(self.folder, b"stop") or 0)
-            if not self.killed and uptime() - since >= self.grace:
-                self.killed = True
-                signal_group(who[0], signal.SIGKILL)
+            self.told = uptime()
+        elif not self.killed and uptime() - self.told >= self.grace:
+            signal_group(who[0], signal.SIGKILL)
+            self.killed = True
+        if self.noted() is None:
+            put(self.folder, b"stop", str(self.told).encode())
+
+    def noted(self):
+        """When it was told to stop, by this or another session."""
+        try:
+            return float(get(self.folder, b"stop") or "")
+        except ValueError:
+            return None
+
+    def step(self):
+        """Tells what is new; True at the end."""
+        status = self.look()
+        if status and status.startswith(b"refused "):
+            self.link.put(b"f", status[8:])
+        elif status in (b"never", b"missing"):
+            self.link.put(b"n" if status == b"never" else b"m")
+        elif self.copy() and status:
+            self.link.put(b"x", counted(status, self.offsets))
+        else:
+            return False
+        return True
 
     def follow(self):
+        """Until the end. Whatever goes wrong on the way is none, and hinders nothing else."""
         while self.link.up or self.stopping:
-            status = self.look()
-            if status and status.startswith(b"refused "):
-                return self.link.put(b"f", status[8:])
-            if status in (b"never", b"missing"):
-                return self.link.put(b"n" if status == b"never" else b"m")
-            if self.copy() and status:
-                return self.link.put(b"x", counted(status, self.offsets))
+            ended = attempt(self.step)
+            if ended:
+                return
             self.link.beat(b"1" if self.orphaned else b"0")
-            self.link.turn(0.005 if now() - self.begun < 1 else 0.05)
+            self.link.turn(0.5 if ended is None else 0.005 if now() - self.begun < 1 else 0.05)
             for kind, payload in self.link.orders():
                 if kind == b"i":
                     self.stopping = True
-                    self.stop(payload)
+                    self.grace = int(payload) / 1000.0
                 elif kind == b"a":
                     self.free(payload)
             if self.stopping:
-                self.stop()
+                attempt(self.stop)
+
+
+def attempt(call):
+    """What a call returns; None when something is wrong with this host for now."""
+    try:
+        return call()
+    except (EnvironmentError, KeyError):
+        return None
 
 
 def job(link, fields):
     """Starts a job that was not started yet, and follows it."""
-    name, offsets, plan = fields[0], fields[1:3], Plan(fields[3:])
+    folder = home() + b"/jobs/" + fields[0]
+    if not is_there(folder):
+        try:
+            begin(folder, fields[0], Plan(fields[3:]))
+        except EnvironmentError as problem:
+            raise Refused(named(problem))
+    follow(link, fields)
+
+
+def begin(folder, name, plan):
     make_folders()
     lock = claim(name)
-    folder = home() + b"/jobs/" + name
-    if lock is not None:
-        if os.path.lexists(home() + b"/gone/" + name):
-            remove_folder(folder)
-            return link.put(b"m")
+    if lock is None:
+        return
+    if os.path.lexists(home() + b"/gone/" + name):
+        remove_folder(folder)
+    else:
         detach(folder, lock, plan)
-    Job(link, folder, offsets).follow()
 
 
 def adopt(link, fields):
     """Follows a job; one that was not started never will be."""
-    make_folders()
-    lock = claim(fields[0], b"never")
-    if lock is not None:
-        os.close(lock)
+    folder = home() + b"/jobs/" + fields[0]
+    if not is_there(folder):
+        make_folders()
+        lock = claim(fields[0], b"never")
+        if lock is not None:
+            os.close(lock)
     follow(link, fields)
 
 
 def follow(link, fields):
     folder = home() + b"/jobs/" + fields[0]
-    if not os.path.isdir(folder):
+    if not is_there(folder):
         return link.put(b"m")
     Job(link, folder, fields[1:3]).follow()
 

@@ -1,8 +1,10 @@
 //! The way to a Barman on another host, over a real sshd that is killed, frozen, restarted and re-keyed.
 
 mod commands;
+mod hostile;
 mod jobs;
 mod links;
+mod room;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -166,9 +166,7 @@ impl Channel {
                 Ok(0) => return Err(self.no_answer().await),
                 Ok(_) => {}
                 Err(LinkError::Lost) => {
-                    return Err(LinkError::NoRoute {
-                        words: format!("no answer within {} s", FIRST_ANSWER.as_secs()),
-                    });
+                    return Err(LinkError::late(FIRST_ANSWER));
                 }
                 Err(error) => return Err(error),
             }
@@ -236,7 +234,7 @@ impl Channel {
         if !ran {
             return LinkError::Lost;
         }
-        if find(&self.buffer, NO_PYTHON).is_some() {
+        if error::tail(&self.buffer) == NO_PYTHON {
             return LinkError::NoPython;
         }
         if let broken @ LinkError::Protocol { .. } = self.broken().await {
@@ -280,9 +278,7 @@ async fn start(place: &Place, link: &Link) -> Result<Child<Arc<Session>>, Refusa
             Ok(Ok(child)) => return Ok(child),
             Ok(Err(error)) => error,
             Err(_) => {
-                return Err(Refusal::Link(LinkError::NoRoute {
-                    words: format!("no answer within {} s", FIRST_ANSWER.as_secs()),
-                }));
+                return Err(Refusal::Link(LinkError::late(FIRST_ANSWER)));
             }
         };
         if let Error::SshMux(error) = &error

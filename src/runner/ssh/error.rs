@@ -1,6 +1,7 @@
 //! Why the Barman host can't be reached or does not answer as it should.
 
 use std::io;
+use std::time::Duration;
 
 use crate::redact;
 
@@ -89,6 +90,12 @@ impl LinkError {
         }
     }
 
+    pub(super) fn late(limit: Duration) -> Self {
+        Self::NoRoute {
+            words: format!("no answer within {} s", limit.as_secs()),
+        }
+    }
+
     pub(super) fn protocol(words: impl Into<String>) -> Self {
         Self::Protocol {
             words: words.into(),
@@ -131,8 +138,14 @@ impl LinkError {
         !self.is_refusal() && !matches!(self, Self::Io(_))
     }
 
+    /// Whether it will hardly pass by itself, so that there is no hurry to try again.
+    #[must_use]
+    pub fn needs_somebody(&self) -> bool {
+        self.is_refusal() || matches!(self, Self::Protocol { .. })
+    }
+
     /// Whether the host was reached and lets us do nothing.
-    pub(super) fn is_refusal(&self) -> bool {
+    fn is_refusal(&self) -> bool {
         matches!(
             self,
             Self::HostKeyMismatch

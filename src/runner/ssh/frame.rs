@@ -17,6 +17,9 @@ const OUTPUT: usize = 16 + 64 * 1024;
 /// Bytes of any other frame, at most.
 const OTHER: usize = 16 * 1024;
 
+/// The oldest program that is believed; no host runs for so long.
+const OLDEST: Duration = Duration::from_secs(50 * 366 * 86_400);
+
 /// One thing that the other side tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
@@ -38,6 +41,13 @@ pub(super) enum Frame {
     },
     /// What was asked for can't be done.
     Refused {
+        /// The system's number of the error; 0 = none.
+        errno: i32,
+        /// What the system said.
+        words: String,
+    },
+    /// Something is wrong there, which says nothing about what was asked for.
+    Trouble {
         /// The system's number of the error; 0 = none.
         errno: i32,
         /// What the system said.
@@ -113,9 +123,10 @@ fn read(kind: u8, payload: &[u8]) -> Option<Frame> {
     let text = || std::str::from_utf8(payload).ok();
     Some(match kind {
         b's' if payload.is_empty() => Frame::Started(None),
-        b's' => Frame::Started(Some(
-            Duration::try_from_secs_f64(text()?.parse().ok()?).ok()?,
-        )),
+        b's' => {
+            let age = Duration::try_from_secs_f64(text()?.parse().ok()?).ok()?;
+            Frame::Started(Some(Some(age).filter(|age| *age <= OLDEST)?))
+        }
         b'o' | b'e' => {
             let (offset, bytes) = payload.split_at_checked(16)?;
             let offset = u64::from_str_radix(std::str::from_utf8(offset).ok()?, 16).ok()?;
@@ -145,12 +156,15 @@ fn read(kind: u8, payload: &[u8]) -> Option<Frame> {
                 lengths: [out.parse().ok()?, err.parse().ok()?],
             }
         }
-        b'f' => {
+        b'f' | b'w' => {
             let text = String::from_utf8_lossy(payload);
             let (errno, words) = text.split_once(' ')?;
-            Frame::Refused {
-                errno: errno.parse().ok()?,
-                words: super::error::tail(words.as_bytes()),
+            let errno = errno.parse().ok()?;
+            let words = super::error::tail(words.as_bytes());
+            if kind == b'f' {
+                Frame::Refused { errno, words }
+            } else {
+                Frame::Trouble { errno, words }
             }
         }
         b'n' => Frame::Never,
@@ -230,6 +244,8 @@ mod tests {
             b"x0000000asignal 0 0",
             b"s00000003NaN",
             b"s00000002-1",
+            b"s000000041e15",
+            b"s00000003inf",
             b"f00000001x",
             b"l000000021:",
             b"l0000000a9999999:xx",

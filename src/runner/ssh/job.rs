@@ -11,7 +11,7 @@ use super::channel::{Channel, NotOpened};
 use super::frame::Frame;
 use super::request::Wanted;
 use super::run::{Outputs, Shared};
-use super::{Link, LinkError, odd};
+use super::{Link, LinkError, odd, refused};
 use crate::runner::{Ending, GRACE, Plan, StartError};
 
 /// How long a job that was not asked for yet is tried to be started.
@@ -24,8 +24,11 @@ const STARTED: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause while the host refuses us: its log should not fill with that.
+/// The longest pause while the host refuses us or answers oddly: its log should not fill with that.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a host that answers oddly has, beyond the grace of a stop, to tell an end.
+const AFTER_KILL: Duration = Duration::from_secs(10);
 
 /// Bytes that arrive until they are made safe here and their room is given back there.
 const SAFE: u64 = 16 << 20;
@@ -77,7 +80,7 @@ struct Job {
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<()>,
     known: Known,
-    stopping: bool,
+    stopping: Option<Instant>,
     begun: Instant,
     pause: Duration,
 }
@@ -122,7 +125,7 @@ impl Job {
             shared,
             orders,
             known,
-            stopping: false,
+            stopping: None,
             begun: Instant::now(),
             pause: FIRST_PAUSE,
         }
@@ -148,13 +151,17 @@ impl Job {
                 Break::Link(error) if self.is_final(&error) => {
                     return self.refused(error.into());
                 }
+                // Nothing that such a host says will ever be an end, and nobody wants it any more.
+                Break::Link(LinkError::Protocol { .. }) if self.is_given_up() => {
+                    return self.shared.end(Ok(Ending::Unknown { restarted: false }));
+                }
                 Break::Link(error) => {
                     self.shared.set_reachable(false);
                     tracing::debug!(%error, job = self.name, "a job can't be followed now");
                     if self.known != Known::Unasked {
                         self.shared.verdict(Ok(true));
                     }
-                    if !self.rest(error.is_refusal()).await {
+                    if !self.rest(&error).await {
                         return;
                     }
                 }
@@ -165,11 +172,22 @@ impl Job {
     /// Whether an error means that nothing runs and nothing will.
     fn is_final(&self, error: &LinkError) -> bool {
         match self.known {
-            Known::Unasked => !error.passes() || self.begun.elapsed() >= START || self.stopping,
+            Known::Unasked => {
+                !error.passes() || self.begun.elapsed() >= START || self.stopping.is_some()
+            }
             // Whoever adopts asks again by himself.
             Known::Adopted => true,
             Known::Asked | Known::There => false,
         }
+    }
+
+    fn is_given_up(&self) -> bool {
+        let since = self.stopping.map(|since| since.elapsed());
+        since.is_some_and(|since| since >= GRACE + AFTER_KILL)
+    }
+
+    fn stop(&mut self) {
+        self.stopping.get_or_insert_with(Instant::now);
     }
 
     fn refused(&self, error: StartError) {
@@ -178,17 +196,17 @@ impl Job {
     }
 
     /// A pause before the next try; false when nobody wants it any more.
-    async fn rest(&mut self, refused: bool) -> bool {
-        let pause = self.pause;
-        let longest = if refused {
+    async fn rest(&mut self, error: &LinkError) -> bool {
+        let longest = if error.needs_somebody() {
             REFUSED_PAUSE
         } else {
             LONGEST_PAUSE
         };
+        let pause = self.pause.min(longest);
         self.pause = (pause * 2).min(longest);
         match timeout(pause, self.orders.recv()).await {
             Ok(None) => return false,
-            Ok(Some(())) => self.stopping = true,
+            Ok(Some(())) => self.stop(),
             Err(_) => {}
         }
         true
@@ -205,7 +223,7 @@ impl Job {
             Known::There => Wanted::Follow(&name, offsets),
             Known::Adopted => Wanted::Adopt(&name, offsets),
             // What shall stop is not started any more.
-            _ if self.stopping => Wanted::Adopt(&name, offsets),
+            _ if self.stopping.is_some() => Wanted::Adopt(&name, offsets),
             _ => Wanted::Job(&name, offsets, &plan),
         };
         let link = self.link.clone();
@@ -216,7 +234,7 @@ impl Job {
                 tokio::select! {
                     opened = &mut open => break opened,
                     order = self.orders.recv() => match order {
-                        Some(()) => self.stopping = true,
+                        Some(()) => self.stop(),
                         None => return Break::Dropped,
                     },
                 }
@@ -231,20 +249,28 @@ impl Job {
                 return Break::Link(error);
             }
         };
-        if self.known == Known::Unasked {
+        let first = self.known == Known::Unasked;
+        if first {
             self.known = Known::Asked;
         }
-        self.pause = FIRST_PAUSE;
         self.shared.set_reachable(true);
-        match self.read(&mut channel).await {
-            Err(broken) => broken,
-            Ok(never) => match never {},
+        let since = Instant::now();
+        let Err(broken) = self.read(&mut channel, first).await;
+        if since.elapsed() >= REFUSED_PAUSE {
+            self.pause = FIRST_PAUSE;
         }
+        broken
     }
 
-    async fn read(&mut self, channel: &mut Channel) -> Result<std::convert::Infallible, Break> {
+    /// Reads what comes through a channel, the `first` one that the job was asked for through or
+    /// a later one.
+    async fn read(
+        &mut self,
+        channel: &mut Channel,
+        first: bool,
+    ) -> Result<std::convert::Infallible, Break> {
         let stop = |channel: &Channel| channel.tell(b'i', &GRACE.as_millis().to_string());
-        if self.stopping {
+        if self.stopping.is_some() {
             stop(channel);
         }
         let opened = Instant::now();
@@ -257,7 +283,7 @@ impl Job {
                     if order.is_none() {
                         return Err(Break::Dropped);
                     }
-                    self.stopping = true;
+                    self.stop();
                     stop(channel);
                     continue;
                 }
@@ -294,7 +320,13 @@ impl Job {
                     }
                     return Err(Break::Ended(ending));
                 }
-                Frame::Refused { words, .. } => {
+                Frame::Refused { .. } if self.known == Known::There => {
+                    return Err(LinkError::protocol("a job that runs is refused").into());
+                }
+                Frame::Trouble { errno, words } if !first => {
+                    return Err(refused(errno, words).into());
+                }
+                Frame::Refused { words, .. } | Frame::Trouble { words, .. } => {
                     return Err(Break::Refused(StartError::Execute {
                         program: self.plan.program.display().to_string(),
                         reason: words,

@@ -234,7 +234,7 @@ impl From<io::Error> for Failed {
 }
 
 /// How long ssh may try.
-fn connect_timeout(remote: &Remote) -> Duration {
+pub(super) fn connect_timeout(remote: &Remote) -> Duration {
     let given = remote
         .options
         .iter()

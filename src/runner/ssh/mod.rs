@@ -21,8 +21,10 @@ mod short;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 pub use error::LinkError;
 pub use run::Run;
@@ -32,6 +34,9 @@ use crate::settings::Remote;
 use channel::Channel;
 use frame::Frame;
 use request::Wanted;
+
+/// How long the answer to one request may take, beyond the time that a connection may.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A file as it is there: path, inode, size, seconds and nanoseconds of the last change, mode.
 pub type FileFacts = (PathBuf, u64, u64, i64, i64, u32);
@@ -107,6 +112,11 @@ impl Link {
             let channel = Channel::open(self, program, wanted).await;
             let mut channel = channel.map_err(|not_opened| not_opened.error)?;
             channel.frame().await
+        };
+        let limit = master::connect_timeout(&self.remote) + ANSWER;
+        let answer = async move {
+            let late = |_| Err(LinkError::late(limit));
+            timeout(limit, answer).await.unwrap_or_else(late)
         };
         // A thread of its own, since a runtime can't be entered from within another one.
         let asked = std::thread::scope(|scope| {

@@ -23,12 +23,13 @@ pub(super) const COMMAND: &str = concat!(
     r##"z=; if [ -r "$HOME/.barmanapi/python" ]; then IFS= read -r z <"$HOME/.barmanapi/python"; fi; "##,
     r##"for y in "$i" python3 python "$z"; do if [ -n "$y" ] && command -v "$y" >/dev/null 2>&1; then exec "$y" -S -E -s -c "##,
     r##""import os;r=lambda n,b:b if len(b)>=n else r(n,b+os.read(0,n-len(b)));exec(r(int(r(10,os.read(0,0))),os.read(0,0)))"; "##,
-    r##"fi; done; echo barmanapi: no python"##,
+    r##"fi; done; echo barmanapi: "no" python"##,
     "'"
 );
 
-/// What the command prints when it finds no Python.
-pub(super) const NO_PYTHON: &[u8] = b"barmanapi: no python";
+/// The last line that the command prints when it finds no Python. The command itself does not hold
+/// it: something that tells us what it was asked to run is no such word.
+pub(super) const NO_PYTHON: &str = "barmanapi: no python";
 
 /// The program text for every request.
 const BASE: &str = include_str!("../../../share/remote.py");
@@ -181,6 +182,7 @@ mod tests {
             .and_then(|rest| rest.strip_suffix('\''))
             .unwrap();
         assert!(!inside.contains(['\'', '!', '\\', '\n']), "{inside}");
+        assert!(!inside.contains(NO_PYTHON), "{inside}");
     }
 
     #[test]

@@ -36,10 +36,22 @@ impl Run {
     /// When its output files can't be made, the host can't be reached, or the program can't be
     /// executed there.
     pub fn start(link: &Link, plan: &Plan) -> Result<Self, StartError> {
+        Self::start_within(link, plan, None)
+    }
+
+    /// The same, given up after this time.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), and when it does not run by then.
+    pub fn start_within(
+        link: &Link,
+        plan: &Plan,
+        limit: Option<Duration>,
+    ) -> Result<Self, StartError> {
         let outputs = Outputs::create(plan)?;
         let (link, plan) = (link.clone(), plan.clone());
-        Self::begin(move |shared, orders| short::run(link, plan, outputs, shared, orders))
-            .map(|(run, _)| run)
+        let duty = move |shared, orders| short::run(link, plan, outputs, shared, orders);
+        Self::begin(duty, limit, || Err(LinkError::Lost.into_io())).map(|(run, _)| run)
     }
 
     /// Starts a detached job and returns when it runs, or when a request to start it may have
@@ -54,8 +66,8 @@ impl Run {
     pub fn start_job(link: &Link, plan: &Plan, job: &JobName) -> Result<Self, StartError> {
         let outputs = Outputs::create(plan)?;
         let (link, plan, name) = (link.clone(), plan.clone(), job.to_string());
-        Self::begin(move |shared, orders| job::start(link, plan, name, outputs, shared, orders))
-            .map(|(run, _)| run)
+        let duty = move |shared, orders| job::start(link, plan, name, outputs, shared, orders);
+        Self::begin(duty, None, nobody_knows).map(|(run, _)| run)
     }
 
     /// Follows a job that runs or ran; its output is read on from the length of the output files.
@@ -67,29 +79,30 @@ impl Run {
     pub fn adopt(link: &Link, plan: &Plan, job: &JobName) -> Result<Option<Self>, StartError> {
         let outputs = Outputs::reopen(plan)?;
         let (link, plan, name) = (link.clone(), plan.clone(), job.to_string());
-        let begun = Self::begin(move |shared, orders| {
-            job::adopt(link, plan, name, outputs, shared, orders)
-        });
+        let duty = move |shared, orders| job::adopt(link, plan, name, outputs, shared, orders);
+        let begun = Self::begin(duty, None, nobody_knows);
         begun.map(|(run, there)| there.then_some(run))
     }
 
-    fn begin<F, D>(duty: D) -> Result<(Self, bool), StartError>
+    /// Runs a duty in a thread of its own until its first word; `otherwise` is the end when it
+    /// tells none.
+    fn begin<F, D>(
+        duty: D,
+        limit: Option<Duration>,
+        otherwise: fn() -> io::Result<Ending>,
+    ) -> Result<(Self, bool), StartError>
     where
         D: FnOnce(Arc<Shared>, mpsc::UnboundedReceiver<()>) -> F + Send + 'static,
         F: Future<Output = ()>,
     {
         let shared = Arc::new(Shared::default());
         let (stop, orders) = mpsc::unbounded_channel();
-        let state = Arc::clone(&shared);
+        let last = LastWord(Arc::clone(&shared), otherwise);
         std::thread::Builder::new()
             .name("ssh run".to_owned())
             .spawn(move || match runtime() {
-                Ok(runtime) => {
-                    runtime.block_on(duty(Arc::clone(&state), orders));
-                    // Whatever the reason, nobody may wait for ever.
-                    state.end(Err(LinkError::Lost.into_io()));
-                }
-                Err(error) => state.verdict(Err(StartError::Spawn(error))),
+                Ok(runtime) => runtime.block_on(duty(Arc::clone(&last.0), orders)),
+                Err(error) => last.0.verdict(Err(StartError::Spawn(error))),
             })
             .map_err(StartError::Spawn)?;
         let run = Self {
@@ -98,7 +111,7 @@ impl Run {
             begun: Instant::now(),
             stopping: None,
         };
-        let there = run.shared.await_verdict()?;
+        let there = run.shared.await_verdict(limit)?;
         Ok((run, there))
     }
 
@@ -173,6 +186,21 @@ impl Run {
     }
 }
 
+/// The end of a job that is not followed any more.
+#[expect(clippy::unnecessary_wraps, reason = "one of two ends")]
+fn nobody_knows() -> io::Result<Ending> {
+    Ok(Ending::Unknown { restarted: false })
+}
+
+/// Tells an end when nothing else did, whatever the reason: nobody may wait for ever.
+struct LastWord(Arc<Shared>, fn() -> io::Result<Ending>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.0.end(self.1());
+    }
+}
+
 /// A runtime for one thread.
 pub(super) fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
@@ -208,12 +236,21 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn await_verdict(&self) -> Result<bool, StartError> {
-        let waited = self
-            .changed
-            .wait_while(self.lock(), |state| state.verdict.is_none());
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        state.verdict.take().unwrap_or(Ok(true))
+    fn await_verdict(&self, limit: Option<Duration>) -> Result<bool, StartError> {
+        let state = self.lock();
+        let is_open = |state: &mut State| state.verdict.is_none();
+        let mut state = match limit {
+            None => {
+                let waited = self.changed.wait_while(state, is_open);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(limit) => {
+                let waited = self.changed.wait_timeout_while(state, limit, is_open);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        let late = || Err(LinkError::late(limit.unwrap_or_default()).into());
+        state.verdict.take().unwrap_or_else(late)
     }
 
     /// Whether there is such a run, or why not; the first word counts.
@@ -332,5 +369,34 @@ impl Outputs {
         out.sync_data()?;
         err.sync_data()?;
         Ok(lengths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_whose_thread_dies_ends() {
+        let limit = Duration::from_secs(30);
+        let dies = |_, _| async { panic!("a defect of ours") };
+        let (mut job, there) = Run::begin(dies, None, nobody_knows).unwrap();
+        assert!(there);
+        let unknown = Ending::Unknown { restarted: false };
+        assert_eq!(job.wait(limit).unwrap(), Some(unknown));
+        let lost = || Err(LinkError::Lost.into_io());
+        let (mut short, _) = Run::begin(dies, None, lost).unwrap();
+        let error = short.wait(limit).unwrap_err();
+        assert!(error.downcast::<LinkError>().is_ok());
+    }
+
+    #[test]
+    fn a_start_is_waited_for_no_longer_than_wanted() {
+        let waits = |_, mut orders: mpsc::UnboundedReceiver<()>| async move {
+            orders.recv().await;
+        };
+        let begun = Run::begin(waits, Some(Duration::from_millis(20)), nobody_knows);
+        let error = begun.unwrap_err();
+        assert!(matches!(error, StartError::Link(LinkError::NoRoute { .. })));
     }
 }

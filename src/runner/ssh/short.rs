@@ -24,7 +24,12 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     mut orders: mpsc::UnboundedReceiver<()>,
 ) {
-    let mut channel = match Channel::open(&link, &plan.program, Wanted::Run(&plan)).await {
+    let opened = tokio::select! {
+        opened = Channel::open(&link, &plan.program, Wanted::Run(&plan)) => opened,
+        // Nobody waits for it any more, and nothing was started that could be stopped.
+        _ = orders.recv() => return,
+    };
+    let mut channel = match opened {
         Ok(channel) => channel,
         Err(not_opened) => return shared.verdict(Err(not_opened.error.into())),
     };

@@ -1,9 +1,10 @@
 //! An sshd of a test's own, which can be frozen, killed, restarted and given another key.
 
 use std::fs;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use barmanapi::runner::ssh::Link;
@@ -17,11 +18,22 @@ pub struct Sshd {
     folder: PathBuf,
     port: u16,
     child: Option<Child>,
+    /// The room that its accounts have in `~/.barmanapi`, when that is a small disk.
+    room: Option<String>,
 }
 
 impl Sshd {
     /// One with these further lines of configuration.
     pub fn start(lines: &[&str]) -> Self {
+        Self::start_with(lines, None)
+    }
+
+    /// One for which `~/.barmanapi` is a small disk, until it is taken down. Root alone can make one.
+    pub fn on_small_disk(room: &str) -> Self {
+        Self::start_with(&[], Some(room.to_owned()))
+    }
+
+    fn start_with(lines: &[&str], room: Option<String>) -> Self {
         let lab = Lab::get();
         let folder = lab.folder("sshd");
         let port = TcpListener::bind(("127.0.0.1", 0))
@@ -32,6 +44,7 @@ impl Sshd {
             folder,
             port,
             child: None,
+            room,
         };
         sshd.new_host_key();
         sshd.keygen("client_key");
@@ -101,7 +114,7 @@ impl Sshd {
             .append(true)
             .open(self.folder.join("log"))
             .unwrap();
-        let child = Lab::get()
+        let child = self
             .command(sshd)
             .args(["-D", "-e", "-f"])
             .arg(self.folder.join("sshd_config"))
@@ -116,6 +129,43 @@ impl Sshd {
             assert!(since.elapsed() < Duration::from_secs(10), "sshd is not up");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// A command as the lab's account, in a place of its own when it has a small disk.
+    fn command(&self, program: &str) -> Command {
+        let lab = Lab::get();
+        let Some(room) = &self.room else {
+            return lab.command(program);
+        };
+        let ((uid, gid), home) = (lab.account(), lab.fact("LAB_HOME"));
+        let script = format!(
+            "install -d -m 0700 -o {uid} -g {gid} {home}/.barmanapi && mount -t tmpfs -o size={room},mode=0700,uid={uid},gid={gid} there {home}/.barmanapi && exec setpriv --reuid {uid} --regid {gid} --clear-groups \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", home)
+            .args(["-m", "sh", "-c", &script, "sh", program]);
+        command
+    }
+
+    /// `~/.barmanapi` as its sessions see it.
+    pub fn disk(&self) -> PathBuf {
+        let pid = self.child.as_ref().unwrap().id();
+        let home = Lab::get().fact("LAB_HOME");
+        PathBuf::from(format!("/proc/{pid}/root{home}/.barmanapi"))
+    }
+
+    /// Takes all room of its small disk.
+    pub fn fill(&self) {
+        let mut file = fs::File::create(self.disk().join("ballast")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    /// Gives it back.
+    pub fn free(&self) {
+        fs::remove_file(self.disk().join("ballast")).unwrap();
     }
 
     /// A signal to it and to all that serve a connection, but to nothing that runs in one.
