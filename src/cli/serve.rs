@@ -264,18 +264,19 @@ async fn look_after_jobs(jobs: Jobs) {
 
 /// Removes what ended jobs have left on the Barman host and their supervisors could not remove.
 async fn clean_up_there(jobs: Jobs) {
-    let mut told = None;
+    let mut told = far::Troubles::new();
     loop {
         let store = jobs.store().clone();
         match blocking::run(move || far::clean_up_all(&store)).await {
-            Ok(Ok(())) => told = None,
-            Ok(Err(error)) => {
-                let words = error.to_string();
-                if told.as_ref() != Some(&words) {
-                    tracing::warn!(error = %words, "ended jobs leave files on the barman host");
-                    told = Some(words);
+            Ok(Ok(troubles)) => {
+                for (place, error) in &troubles {
+                    if told.get(place) != Some(error) {
+                        tracing::warn!(place, error, "ended jobs leave files on a barman host");
+                    }
                 }
+                told = troubles;
             }
+            Ok(Err(error)) => tracing::error!(%error, "it can't be told what is left elsewhere"),
             Err(error) => tracing::error!(%error, "the barman host can't be cleaned up"),
         }
         tokio::time::sleep(LOOK_AGAIN_THERE).await;

@@ -1,6 +1,7 @@
 //! Jobs on another host: what is noted here so that they are started once, followed to their end
 //! whatever breaks in between, and cleaned up there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -18,6 +19,9 @@ const CLEANING: Duration = Duration::from_secs(10);
 
 /// How long it waits between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long it waits at most before it adopts a job on a host that refuses us.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl From<&RemoteHost> for Link {
     fn from(host: &RemoteHost) -> Self {
@@ -74,12 +78,18 @@ fn adopt(
     folder: &JobFolder,
     plan: &Plan,
 ) -> Result<Option<ssh::Run>, StartError> {
+    let mut pause = PAUSE;
     loop {
         match ssh::Run::adopt(link, plan, name) {
-            Err(StartError::Link(_)) => {
+            Err(StartError::Link(error)) => {
                 // What can't be shown for lack of room is shown later.
                 drop(put(&folder.unreachable(), true));
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause);
+                pause = if error.needs_somebody() {
+                    (pause * 2).min(LONGEST_PAUSE)
+                } else {
+                    PAUSE
+                };
             }
             adopted => return adopted,
         }
@@ -162,23 +172,53 @@ fn remove(store: &Store, ticket: &Ticket) -> Result<(), RemoveError> {
     Ok(())
 }
 
-/// Removes what ended jobs have left on other hosts, up to the first that can't be.
+/// What is in the way of cleaning up on a host, in words, of each host once.
+pub type Troubles = BTreeMap<String, String>;
+
+/// Removes what ended jobs have left on other hosts, as far as that can be done now, and returns
+/// what is in the way; the rest is tried again the next time.
 ///
 /// # Errors
-/// When one can't be removed; it is tried again the next time.
-pub fn clean_up_all(store: &Store) -> Result<(), RemoveError> {
+/// When it can't be told what is left.
+pub fn clean_up_all(store: &Store) -> Result<Troubles, StoreError> {
+    let mut troubles = Troubles::new();
     let left = store.all_abroad()?;
     if left.is_empty() {
-        return Ok(());
+        return Ok(troubles);
     }
     let open = store.open_tickets()?;
+    let mut away = Vec::new();
     for ticket in left.iter().filter(|ticket| !open.contains(ticket)) {
-        // Its supervisor may be doing that right now.
-        if !store.job(ticket).is_supervised()? {
-            remove(store, ticket)?;
+        if let Err((place, error)) = clean_up_once(store, ticket, &mut away) {
+            troubles.entry(place).or_insert(error.to_string());
         }
     }
-    Ok(())
+    Ok(troubles)
+}
+
+/// Cleans up after one job, unless its host is `away`; an error comes with what it is about.
+fn clean_up_once(
+    store: &Store,
+    ticket: &Ticket,
+    away: &mut Vec<RemoteHost>,
+) -> Result<(), (String, RemoveError)> {
+    let of_job = |error: StoreError| (ticket.to_string(), error.into());
+    // Its supervisor may be doing that right now.
+    if store.job(ticket).is_supervised().map_err(of_job)? {
+        return Ok(());
+    }
+    let host = store.abroad(ticket).map_err(of_job)?;
+    let Some(host) = host.filter(|host| !away.contains(host)) else {
+        return Ok(());
+    };
+    remove(store, ticket).map_err(|error| {
+        let place = format!("{}@{}", host.remote.user, host.remote.host);
+        // What is wrong with one job says nothing about the others there.
+        if matches!(&error, RemoveError::Link(error) if !matches!(error, LinkError::Io(_))) {
+            away.push(host);
+        }
+        (place, error)
+    })
 }
 
 fn name(store: &Store, ticket: &Ticket) -> Result<JobName, StoreError> {

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::Far;
+use crate::rig::Lab;
 use crate::running::{backup, eventually, number, runs, signal};
 
 /// A job of some seconds that prints all the time.
@@ -192,4 +193,47 @@ fn in_group(group: u64) -> usize {
                 && fields.nth(1) == Some(group.to_string().as_str())
         })
         .count()
+}
+
+#[test]
+fn one_dead_host_keeps_nobody_from_cleaning_up_on_others() {
+    let far = Far::new(&json!({}), &[]);
+    let admin = far.admin();
+    let tickets = [(); 3].map(|()| {
+        let ticket = backup(&admin);
+        assert_eq!(admin.finished(&ticket)["state"], "done");
+        ticket
+    });
+    let marker = |ticket: &str| far.server.store().join("active/abroad").join(ticket);
+    eventually("an end of it all", || {
+        tickets
+            .iter()
+            .all(|ticket| !marker(ticket).exists())
+            .then_some(())
+    });
+    let month = far.server.store().join("active").join(&tickets[0][..6]);
+    let folder = month.join(&tickets[0]);
+    let job: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("job.json")).unwrap()).unwrap();
+    let here = job["remote"].clone();
+    let mut dead = here.clone();
+    dead["remote"]["port"] = json!(1);
+    let there = far.folder_there(&tickets[2]);
+    let lab = Lab::get();
+    std::fs::create_dir(&there).unwrap();
+    lab.own(&there);
+    lab.write(&there.join("status"), "exit 0", 0o600);
+    for (ticket, host) in tickets.iter().zip([&dead, &dead, &here]) {
+        lab.write(&marker(ticket), &host.to_string(), 0o600);
+    }
+    let left = || tickets.each_ref().map(|ticket| marker(ticket).exists());
+    eventually("an empty place", || (!there.exists()).then_some(()));
+    eventually("an end of it", || {
+        (left() == [true, true, false]).then_some(())
+    });
+    let log = || std::fs::read_to_string(far.server.store().join("logs/general.log")).unwrap();
+    let told = eventually("word of it", || {
+        Some(log().matches("ended jobs leave files").count()).filter(|count| *count > 0)
+    });
+    assert_eq!(told, 1, "{}", log());
 }
