@@ -9,7 +9,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
+use crate::runner::environment;
 use crate::settings::Remote;
 
 /// What no other line may change.
@@ -21,14 +24,23 @@ VerifyHostKeyDNS no
 NoHostAuthenticationForLocalhost no
 UpdateHostKeys no
 IdentityAgent none
+GSSAPIDelegateCredentials no
 ForwardAgent no
 ForwardX11 no
 ClearAllForwardings yes
 PermitLocalCommand no
 RemoteCommand none
 RequestTTY no
+ControlMaster no
+ControlPath none
+ControlPersist no
 LogLevel INFO
 ";
+
+/// The same, of options that not every ssh has. Both are other ways for a host to prove who it is
+/// than `known_hosts`.
+const FIXED_WHERE_KNOWN: [(&str, &str); 2] =
+    [("KnownHostsCommand", "none"), ("GSSAPIKeyExchange", "no")];
 
 /// Signs of life every 5 seconds; three that stay out end the connection.
 const DEFAULTS: &str = "\
@@ -40,7 +52,11 @@ ConnectTimeout 10
 
 /// The text of the file; `own` is the account's own file, where it has one.
 pub(super) fn text(remote: &Remote, own: Option<&Path>) -> String {
-    let mut text = format!("{FIXED}Host {}\n", remote.host);
+    let mut text = FIXED.to_owned();
+    for (name, value) in known_ones() {
+        writeln!(text, "{name} {value}").unwrap_or_default();
+    }
+    writeln!(text, "Host {}", remote.host).unwrap_or_default();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         // Writing to a string can't fail.
         writeln!(text, "{name} {value}").unwrap_or_default();
@@ -63,6 +79,30 @@ pub(super) fn text(remote: &Remote, own: Option<&Path>) -> String {
     }
     // The environment of this account is nobody's business there.
     text + "Host *\nSendEnv -*\n"
+}
+
+/// Those that the ssh of this host has: an option that it does not know is an error, and then the
+/// account's own file can't name it either.
+fn known_ones() -> &'static [(&'static str, &'static str)] {
+    static KNOWN: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let mut known = FIXED_WHERE_KNOWN.to_vec();
+        known.retain(|(name, value)| {
+            let asked = Command::new("ssh")
+                .env_clear()
+                .envs(environment::clean())
+                .args(["-G", "-F", "none", "-o"])
+                .arg(format!("{name}={value}"))
+                .args(["--", "localhost"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            // What can't be asked is fixed all the same: rather no connection than a weaker one.
+            asked.map_or(true, |status| status.success())
+        });
+        known
+    })
 }
 
 /// The account's own file, when ssh itself would read it.
@@ -122,7 +162,7 @@ mod tests {
         let own = dir.path().join("own");
         fs::write(
             &own,
-            "Host backup\nHostName 10.0.0.9\nProxyJump gate\nForwardAgent yes\nStrictHostKeyChecking no\nIdentityAgent /x\nSendEnv LANG\nConnectTimeout 99\nLocalForward 1234 localhost:1\n",
+            "Host backup\nHostName 10.0.0.9\nProxyJump gate\nForwardAgent yes\nStrictHostKeyChecking no\nIdentityAgent /x\nSendEnv LANG\nConnectTimeout 99\nLocalForward 1234 localhost:1\nHost *\nTunnel yes\nForwardX11 yes\nKnownHostsCommand /bin/x\nGSSAPIDelegateCredentials yes\nControlMaster auto\nControlPath /tmp/%C\nControlPersist yes\n",
         )
         .unwrap();
         fs::write(&file, text(&remote(), Some(&own))).unwrap();
@@ -147,10 +187,31 @@ mod tests {
             "{here:#?}"
         );
         let gate = understood(&file, "gate");
-        for line in ["port 22", "connecttimeout 10", "stricthostkeychecking true"] {
+        for line in [
+            "port 22",
+            "connecttimeout 10",
+            "stricthostkeychecking true",
+            "controlmaster false",
+            "controlpersist no",
+            "gssapidelegatecredentials no",
+            "tunnel false",
+            "forwardx11 no",
+        ] {
             assert!(gate.contains(&line.to_owned()), "{line}: {gate:#?}");
         }
         assert!(!gate.contains(&"identityfile /k/id".to_owned()));
+        for all in [here, gate] {
+            let odd = |line: &&String| {
+                [
+                    "knownhostscommand /",
+                    "controlpath /",
+                    "gssapikeyexchange yes",
+                ]
+                .iter()
+                .any(|odd| line.starts_with(odd))
+            };
+            assert_eq!(all.iter().find(odd), None);
+        }
     }
 
     #[test]

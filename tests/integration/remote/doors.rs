@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Far;
-use crate::rig::Lab;
-use crate::running::backup;
+use crate::rig::{Barman, Lab, Site, Sshd, StandIn};
+use crate::running::{backup, control, eventually};
 
 /// Every command is refused with this reason and nothing is started; a ticket fails with that one.
 #[track_caller]
@@ -128,4 +128,59 @@ fn a_service_starts_while_the_host_is_away_and_is_ready_when_it_is_there() {
     far.sshd.up();
     far.server.wait_until_ready();
     is_open(&far);
+}
+
+#[test]
+fn the_accounts_own_file_leads_there_and_opens_no_other_door() {
+    let lab = Lab::get();
+    let (stand_in, sshd) = (StandIn::new(), Sshd::start(&[]));
+    stand_in.control(&control(&json!({})));
+    let word = format!("{:x}", getrandom::u64().unwrap());
+    let (host, gate) = (format!("host-{word}"), format!("gate-{word}"));
+    let known = sshd.file("known_hosts");
+    let trusted = std::fs::read_to_string(&known).unwrap();
+    let command = sshd.file("keys");
+    let key = trusted.trim();
+    lab.write(&command, &format!("#!/bin/sh\necho '{key}'\n"), 0o755);
+    let target = sshd.remote_ssh();
+    let port = target.split(' ').nth(2).unwrap();
+    let sockets = lab.folder("sockets");
+    let own = format!(
+        "Host {host}\nHostName 127.0.0.1\nHostKeyAlias [127.0.0.1]:{port}\nProxyJump {gate}\n\
+         Host {gate}\nHostName 127.0.0.1\nPort {port}\nIdentityFile {}\nUserKnownHostsFile {}\n\
+         ControlMaster auto\nControlPath {}/c\nControlPersist yes\n\
+         Host {host} {gate}\nKnownHostsCommand {}\n",
+        sshd.file("client_key").display(),
+        known.display(),
+        sockets.display(),
+        command.display(),
+    );
+    let home = std::path::PathBuf::from(lab.fact("LAB_HOME"));
+    let file = home.join(".ssh/config");
+    let before = std::fs::read_to_string(&file).unwrap_or_default();
+    std::fs::create_dir_all(home.join(".ssh")).unwrap();
+    lab.own(&home.join(".ssh"));
+    lab.write(&file, &format!("{own}Host *\n{before}"), 0o600);
+    let way = target.replace("@127.0.0.1", &format!("@{host}"));
+    let way = format!("barman.remote_ssh = {way}");
+    let site = Site::new(&Barman::StandIn(&stand_in), &["barman.remote = true", &way]);
+    site.user("admin", &["--full"]);
+    let mut far = Far {
+        server: site.serve(),
+        site,
+        stand_in,
+        sshd,
+    };
+    is_open(&far);
+    let left = std::fs::read_dir(&sockets).unwrap().count();
+    assert_eq!(left, 0, "a connection to the gate that nobody ends");
+    // A program that tells keys makes no host known.
+    lab.write(&known, "", 0o600);
+    far.sshd.down();
+    far.sshd.up();
+    eventually("a closed door", || {
+        let told = far.admin().get("/barman/list-backups?server_name=main");
+        (told.status == 502).then_some(())
+    });
+    lab.write(&file, &before, 0o600);
 }
