@@ -41,7 +41,10 @@ pub fn check_files(settings: &Settings) -> Problems {
     check.store();
     match &settings.barman.remote_host {
         None => check.command(),
-        Some(remote) => check.key(remote),
+        Some(remote) => {
+            check.key(remote);
+            check.options(remote);
+        }
     }
     check.problems
 }
@@ -197,6 +200,15 @@ impl Check<'_> {
                 self.add(identity, section, key, wrong, write);
             }
             Ok(_) => {}
+        }
+    }
+
+    fn options(&mut self, remote: &Remote) {
+        if let Err(words) = remote.judged() {
+            let wrong = format!("ssh does not take that: {words}");
+            let write = "write values that man ssh_config names";
+            let path = self.settings.path.clone();
+            self.add(&path, "barman", "remote_ssh", &wrong, write);
         }
     }
 
@@ -381,6 +393,23 @@ mod tests {
         barman.remote_host = Remote::parse("ssh barman@backup").ok();
         barman.command = "/opt/nowhere/barman".into();
         place.tells("");
+    }
+
+    #[test]
+    fn ssh_itself_judges_the_options_to_a_remote_host() {
+        let mut place = place();
+        place.settings.barman.remote = true;
+        for (option, words) in [
+            ("Ciphers=nonsense", "nonsense"),
+            ("AddressFamily=inet5", "inet5"),
+            ("HostKeyAlgorithms=x25519", "x25519"),
+            ("Ciphers=aes256-ctr", ""),
+            ("ServerAliveInterval=60", ""),
+        ] {
+            let way = format!("ssh -o {option} barman@backup");
+            place.settings.barman.remote_host = Remote::parse(&way).ok();
+            place.tells(words);
+        }
     }
 
     #[test]

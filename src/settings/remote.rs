@@ -4,6 +4,7 @@
 //! check of the host key off.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,15 @@ const OPTIONS: [&str; 24] = [
     "StrictHostKeyChecking",
     "TCPKeepAlive",
     "UserKnownHostsFile",
+];
+
+/// Those of them that are numbers, and how great they may be. None may be 0: without signs of life
+/// or a limit, a dead link is never found.
+const NUMBERS: [(&str, u32); 4] = [
+    ("ConnectTimeout", 120),
+    ("ConnectionAttempts", 10),
+    ("ServerAliveCountMax", 10),
+    ("ServerAliveInterval", 60),
 ];
 
 const FORM: &str = "write ssh [-p PORT] [-i FILE] [-o OPTION=VALUE] user@host, without quotes";
@@ -113,6 +123,34 @@ impl Remote {
         (remote.user, remote.host) = (user.to_owned(), host.to_owned());
         Ok(remote)
     }
+
+    /// Lets ssh itself judge the options, without a connection and without its own configuration.
+    ///
+    /// # Errors
+    /// With what it says.
+    pub(super) fn judged(&self) -> Result<(), String> {
+        let mut command = Command::new("ssh");
+        command.env_clear();
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command.args(["-G", "-F", "none"]);
+        for (name, value) in &self.options {
+            command.arg("-o").arg(format!("{name}={value}"));
+        }
+        let output = command
+            .args(["-l", &self.user, "--", &self.host])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("ssh can't be started: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let mut words = said.lines().map(str::trim);
+        let words = words.rfind(|line| !line.is_empty() && !line.contains("terminating"));
+        Err(words.unwrap_or("ssh ended without a word").to_owned())
+    }
 }
 
 fn is_name(word: &str, marks: &str) -> bool {
@@ -149,7 +187,20 @@ fn option(text: &str) -> Result<(String, String), Wrong> {
     if value.is_empty() || value.starts_with('-') {
         return Err(Wrong::new(format!("{name} has no value"), FORM));
     }
+    if let Some((_, limit)) = NUMBERS.iter().find(|(name, _)| name == known) {
+        let number = value.parse::<u32>().ok().filter(|_| is_digits(value));
+        if !number.is_some_and(|number| (1..=*limit).contains(&number)) {
+            return Err(Wrong::new(
+                format!("{value:?} is no value of {known}"),
+                format!("write a number from 1 to {limit}"),
+            ));
+        }
+    }
     Ok(((*known).to_owned(), value.to_owned()))
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -206,6 +257,14 @@ mod tests {
             "ssh barman@backup;id",
             "ssh barman@$(id)",
             "ssh barman@backup\u{e9}",
+            "ssh -o ServerAliveInterval=0 barman@backup",
+            "ssh -o ServerAliveInterval=61 barman@backup",
+            "ssh -o ServerAliveInterval=+5 barman@backup",
+            "ssh -o ServerAliveCountMax=0 barman@backup",
+            "ssh -o ConnectTimeout=0 barman@backup",
+            "ssh -o ConnectTimeout=abc barman@backup",
+            "ssh -o ConnectTimeout=1m barman@backup",
+            "ssh -o ConnectionAttempts=99999999999999999999 barman@backup",
         ] {
             assert!(Remote::parse(text).is_err(), "{text:?}");
         }
