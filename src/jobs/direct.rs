@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Jobs, Limits};
+use super::Jobs;
 use crate::output::Kept;
 use crate::runner::capture::Follower;
 use crate::runner::ssh::LinkError;
@@ -81,6 +81,7 @@ impl Jobs {
     /// When it can't be started or followed, or when no turn came within the limit.
     pub async fn run_directly(&self, run: DirectRun) -> Result<Outcome, DirectError> {
         let limit = self.limits.sync_timeout;
+        let until = Instant::now() + limit;
         let turn = self.direct.clone().acquire_owned();
         let turn = tokio::time::timeout(limit, turn)
             .await
@@ -91,7 +92,7 @@ impl Jobs {
         let span = tracing::Span::current();
         tokio::task::spawn_blocking(move || {
             span.in_scope(|| match jobs.garbage.folder() {
-                Ok(folder) => run_in(&folder, run, jobs.limits(), sender),
+                Ok(folder) => run_in(&folder, run, jobs.limits().output_limit, until, sender),
                 // A request that is gone needs no answer.
                 Err(error) => drop(sender.send(Err(error.into()))),
             });
@@ -107,7 +108,8 @@ impl Jobs {
 fn run_in(
     folder: &TemporaryFolder,
     run: DirectRun,
-    limits: &Limits,
+    output_limit: u64,
+    until: Instant,
     sender: oneshot::Sender<Result<Outcome, DirectError>>,
 ) {
     let plan = Plan {
@@ -120,11 +122,14 @@ fn run_in(
     };
     // A request that is gone needs no answer.
     let answer = |outcome| drop(sender.send(outcome));
-    let mut process = match Run::start(&run.host, &plan) {
+    let left = || until.saturating_duration_since(Instant::now());
+    let mut process = match Run::start(&run.host, &plan, left()) {
         Ok(process) => process,
+        // The way to the host takes longer than anybody waits: a ticket can wait.
+        Err(StartError::Link(_)) if left().is_zero() => return answer(Ok(Outcome::TimedOut)),
         Err(error) => return answer(Err(error.into())),
     };
-    let outputs = Outputs::open(&plan, run.raw, limits.output_limit);
+    let outputs = Outputs::open(&plan, run.raw, output_limit);
     let mut outputs = match outputs {
         Ok(outputs) => outputs,
         Err(error) => {
@@ -133,7 +138,7 @@ fn run_in(
         }
     };
     loop {
-        let left = limits.sync_timeout.saturating_sub(process.elapsed());
+        let left = left();
         match process.wait(left.min(TICK)) {
             Ok(Some(ending)) => return answer(outputs.finish(ending).map_err(Into::into)),
             Ok(None) if left.is_zero() => {

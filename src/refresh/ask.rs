@@ -103,7 +103,7 @@ pub(super) fn ask(
         stderr: folder.path().join("stderr"),
         record: None,
     };
-    let mut run = Run::start(&barman.host, &plan)?;
+    let mut run = Run::start(&barman.host, &plan, PATIENCE)?;
     let mut too_long = false;
     let ending = loop {
         if let Some(ending) = run.wait(TICK)? {

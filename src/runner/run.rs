@@ -45,14 +45,15 @@ pub enum Run {
 }
 
 impl Run {
-    /// Starts a program that ends with whoever started it, and returns when it runs.
+    /// Starts a program that ends with whoever started it, and returns when it runs. The way to
+    /// another host is given up after `limit`.
     ///
     /// # Errors
     /// When nothing could be started.
-    pub fn start(host: &Host, plan: &Plan) -> Result<Self, StartError> {
+    pub fn start(host: &Host, plan: &Plan, limit: Duration) -> Result<Self, StartError> {
         match host {
             Host::Here => local::Run::start(plan).map(Self::Here),
-            Host::There(link) => ssh::Run::start(link, plan).map(Self::There),
+            Host::There(link) => ssh::Run::start_within(link, plan, Some(limit)).map(Self::There),
         }
     }
 

@@ -237,3 +237,21 @@ fn one_dead_host_keeps_nobody_from_cleaning_up_on_others() {
     });
     assert_eq!(told, 1, "{}", log());
 }
+
+#[test]
+fn a_request_waits_for_a_host_no_longer_than_for_a_command() {
+    let far = Far::new(&json!({}), &["barman.sync_timeout = 3 s"]);
+    let admin = far.admin();
+    let target = "/barman/list-backups?server_name=main";
+    admin.get(target).expect(200);
+    far.sshd.signal(Signal::STOP);
+    let since = Instant::now();
+    let ticket = admin.get(target).ticket();
+    assert!(
+        since.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        since.elapsed()
+    );
+    far.sshd.signal(Signal::CONT);
+    assert_eq!(admin.finished(&ticket)["state"], "done");
+}
