@@ -276,20 +276,18 @@ async fn start(place: &Place, link: &Link) -> Result<Child<Arc<Session>>, Refusa
         // The channel is asked for; nothing was sent through it yet.
         let error = match timeout(FIRST_ANSWER, command.spawn()).await {
             Ok(Ok(child)) => return Ok(child),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                return Err(Refusal::Link(LinkError::late(FIRST_ANSWER)));
+            Ok(Err(Error::SshMux(error))) if error.to_string().contains("refused") => {
+                return Err(Refusal::Full);
             }
-        };
-        if let Error::SshMux(error) = &error
-            && error.to_string().contains("refused")
-        {
-            return Err(Refusal::Full);
-        }
-        if !first {
-            return Err(Refusal::Link(LinkError::NoRoute {
+            Ok(Err(error)) => LinkError::NoRoute {
                 words: error_chain(&error),
-            }));
+            },
+            // The host is silent, unless it is our own end that is.
+            Err(_) if place.lives().await => return Err(LinkError::late(FIRST_ANSWER).into()),
+            Err(_) => LinkError::late(FIRST_ANSWER),
+        };
+        if !first {
+            return Err(error.into());
         }
         first = false;
         place.connect(&link.remote).await?;

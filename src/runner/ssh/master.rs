@@ -122,6 +122,11 @@ impl Place {
         Arc::new(Session::resume_mux(socket, None))
     }
 
+    /// Whether our end of the connection answers.
+    pub(super) async fn lives(&self) -> bool {
+        matches!(timeout(ALIVE, self.session().check()).await, Ok(Ok(())))
+    }
+
     /// Makes the connection when there is none. Who waited for somebody else's try takes its outcome.
     pub(super) async fn connect(&self, remote: &Remote) -> Result<(), LinkError> {
         let path = self.file(".launch");
@@ -138,7 +143,7 @@ impl Place {
                 }
             }
         };
-        if let Ok(Ok(())) = timeout(ALIVE, self.session().check()).await {
+        if self.lives().await {
             return Ok(());
         }
         let told = fs::read(&path).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use barmanapi::runner::ssh::{Link, LinkError, Run};
 use barmanapi::runner::{Ending, Plan, StartError};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::{Desk, LONG, end, job_name, lines, stdout, until};
@@ -126,6 +126,31 @@ fn a_host_that_lets_fewer_sessions_on_a_connection_gets_more_connections() {
         }
     });
     assert!(masters(&link).len() >= 3);
+}
+
+#[test]
+fn a_frozen_connection_of_ours_is_replaced_and_takes_nothing_away_when_it_thaws() {
+    let (sshd, stand_in, desk) = (Sshd::start(&[]), StandIn::new(), Desk::new());
+    let link = sshd.link();
+    let run = || {
+        let plan = desk.plan(&stand_in, &["x"]);
+        end(&mut Run::start(&link, &plan).unwrap())
+    };
+    assert_eq!(run(), Ending::Exited(0));
+    let frozen = masters(&link).remove(0).pid;
+    let signal = |signal| kill_process(Pid::from_raw(frozen).unwrap(), signal).unwrap();
+    signal(Signal::STOP);
+    assert_eq!(run(), Ending::Exited(0));
+    // As it ends it removes a socket that is its successor's by now.
+    signal(Signal::CONT);
+    signal(Signal::TERM);
+    until(LONG, || {
+        masters(&link).iter().all(|master| master.pid != frozen)
+    });
+    for _ in 0..3 {
+        assert_eq!(run(), Ending::Exited(0));
+    }
+    assert!(masters(&link).len() <= 3);
 }
 
 /// What another process of this test shall run: it hangs there until it is killed.
