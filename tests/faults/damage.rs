@@ -85,7 +85,7 @@ fn index(run: &mut Run) {
     let tickets: Vec<&str> = closed.right.keys().map(String::as_str).collect();
     let (mut right, mut not_yet) = (0, 0);
     let mut random = Random(run.random.number() | 1);
-    for _ in 0..run.of(800, 25) {
+    for _ in 0..run.of(400, 25) {
         eventually("index", || closed.index().exists().then_some(()));
         let how = damage(&closed.index(), &mut random);
         let mut asked: Vec<usize> = (0..40).map(|_| random.below(tickets.len())).collect();
@@ -147,7 +147,7 @@ fn archive(run: &mut Run) {
     let places = places(&closed);
     let mut server = closed.site.serve_unready(&[]);
     let (mut whole, mut damaged, mut lost) = (0, 0, 0);
-    for turn in 0..run.of(300, 12) {
+    for turn in 0..run.of(150, 12) {
         if turn % 20 == 19 {
             server.kill();
             server = closed.site.serve_unready(&[]);

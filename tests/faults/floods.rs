@@ -215,7 +215,7 @@ pub fn look_at_probes(run: &mut Run, probed: &Seen, goal: Duration) {
 
 fn logins(run: &mut Run) {
     let bench = Bench::new(&json!({}), &[]);
-    let seconds = run.of(60, 4);
+    let seconds = run.of(40, 4);
     let (seen, probed, most) = flood(&bench, 512, seconds, |number| {
         // Every eighth knows the password; the others are told to wait, and soon.
         let (name, password) = if number % 8 == 0 {
@@ -256,7 +256,7 @@ fn logins(run: &mut Run) {
 
 fn cheap(run: &mut Run, target: &str) {
     let bench = Bench::new(&json!({}), &[]);
-    let seconds = run.of(30, 4);
+    let seconds = run.of(20, 4);
     let before = bench.server.size("VmRSS") / 1024;
     let token = bench.token.clone();
     let (seen, probed, most) = flood(&bench, 1000, seconds, |_| {

@@ -202,13 +202,13 @@ fn kill(pids: &[i32]) {
 
 fn sessions_killed(run: &mut Run) {
     let mut far = Far::new();
-    let rounds = run.of(40, 3);
+    let rounds = run.of(25, 3);
     far.rounds(run, rounds, |far, _| kill(&far.sshd.connections()));
 }
 
 fn masters_killed(run: &mut Run) {
     let mut far = Far::new();
-    let rounds = run.of(40, 3);
+    let rounds = run.of(25, 3);
     far.rounds(run, rounds, |far, _| {
         let sockets = far.socket_folder();
         let masters = processes().into_iter().filter(|process| {
@@ -226,7 +226,7 @@ fn masters_killed(run: &mut Run) {
 fn sshd_restarted(run: &mut Run) {
     let mut far = Far::new();
     let mut times = Times::default();
-    let rounds = run.of(40, 3);
+    let rounds = run.of(20, 3);
     far.rounds(run, rounds, |far, run| {
         far.sshd.down();
         std::thread::sleep(run.random.milliseconds(0, 2000));
@@ -241,7 +241,7 @@ fn sshd_restarted(run: &mut Run) {
 
 fn frozen(run: &mut Run) {
     let mut far = Far::new();
-    let (rounds, pause) = run.of((4, 25), (1, 2));
+    let (rounds, pause) = run.of((2, 25), (1, 2));
     let mut told = 0;
     far.rounds(run, rounds, |far, run| {
         far.sshd.signal(Signal::STOP);
@@ -267,13 +267,13 @@ fn frozen(run: &mut Run) {
 
 fn supervisors_killed(run: &mut Run) {
     let mut far = Far::new();
-    let rounds = run.of(25, 3);
+    let rounds = run.of(20, 3);
     far.rounds(run, rounds, |far, _| kill(&far.supervisors()));
 }
 
 fn services_killed(run: &mut Run) {
     let mut far = Far::new();
-    let rounds = run.of(15, 2);
+    let rounds = run.of(12, 2);
     far.rounds(run, rounds, |far, _| {
         far.bench.server.kill();
         kill(&far.supervisors());
@@ -284,7 +284,7 @@ fn services_killed(run: &mut Run) {
 fn keepers_killed(run: &mut Run) {
     let mut far = Far::new();
     let (mut still, mut over, mut slowest) = (0, 0, Duration::ZERO);
-    for _ in 0..run.of(25, 3) {
+    for _ in 0..run.of(20, 3) {
         let job = far.begin(1).remove(0);
         let start = far.start_of(&job).unwrap();
         let [pid, keeper] = ["pid", "ppid"].map(|name| start[name].as_i64().unwrap());

@@ -100,7 +100,7 @@ fn fails(run: &mut Run) {
     }
     let possible = all.len();
     let mut told_of = 0;
-    for _ in 0..run.of(400, 12) {
+    for _ in 0..run.of(200, 12) {
         if all.is_empty() {
             break;
         }
@@ -212,7 +212,7 @@ fn killed(run: &mut Run) {
         ..PLAN
     });
     let tickets: Vec<&str> = closed.right.keys().map(String::as_str).collect();
-    let until = Instant::now() + Duration::from_secs(run.of(90, 4));
+    let until = Instant::now() + Duration::from_secs(run.of(60, 4));
     let ears = Ears::default();
     let mut servers: Vec<Server> = Vec::new();
     let (mut months, mut cut_short) = (0, 0);
