@@ -199,7 +199,7 @@ fn damaged(random: &mut Random, token: &str, ticket: &str) -> Vec<u8> {
         match random.below(5) {
             0 => bytes[place] ^= 1 << random.below(8),
             1 => bytes[place] = random.below(256).to_le_bytes()[0],
-            2 => drop(bytes.remove(place)),
+            2 if bytes.len() > 1 => drop(bytes.remove(place)),
             3 => bytes.insert(place, bytes[place]),
             _ => bytes.truncate(place.max(1)),
         }
