@@ -99,8 +99,20 @@ services_kept_still() {
     esac
 }
 
+# Below the ports that the system gives to connections that go out: one of those could take it before it is listened on.
 free_port() {
-    "$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    "$PYTHON" - <<'PY'
+import random, socket
+while True:
+    port = random.SystemRandom().randrange(20000, 32768)
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+    print(port)
+    break
+PY
 }
 
 # A password with an @ and a colon, so that what hides it is put to the test. Barman splits connection strings at blanks.
