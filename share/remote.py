@@ -156,6 +156,8 @@ class Link(object):
 class Plan(object):
     """A program, its arguments, and its environment."""
 
+    folder = b"/"  # where it begins
+
     def __init__(self, fields):
         self.program = fields[0]
         count = 2 + int(fields[1])
@@ -207,7 +209,7 @@ def become(plan, stdout, stderr, record):
                 closed_on_exec(fd)
             except EnvironmentError:
                 pass
-    os.chdir("/")
+    os.chdir(plan.folder)
     os.umask(0o022)
     os.execve(plan.program, [plan.program] + plan.arguments, plan.environment)
 
@@ -361,13 +363,14 @@ def resolve(link, fields):
     link.put(b"r", os.path.join(os.path.realpath(part), *rest))
 
 
-def exactly(count, data=b""):
+def exactly(count):
+    data = bytearray()  # which grows in place
     while len(data) < count:
         chunk = os.read(0, min(count - len(data), CHUNK))
         if not chunk:
             os._exit(1)
         data += chunk
-    return data
+    return bytes(data)
 
 
 def fields_of(data):

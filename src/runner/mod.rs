@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod environment;
+pub mod files;
 pub mod launch;
 pub mod local;
 pub mod process;

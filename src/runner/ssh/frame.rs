@@ -176,8 +176,8 @@ fn read(kind: u8, payload: &[u8]) -> Option<Frame> {
     })
 }
 
-/// Path, inode, size, seconds, nanoseconds and mode of one or two files.
-fn facts(payload: &[u8]) -> Option<Vec<FileFacts>> {
+/// Byte strings that stand one after the other, each with its length before it.
+pub(super) fn fields(payload: &[u8]) -> Option<Vec<&[u8]>> {
     let mut fields = Vec::new();
     let mut rest = payload;
     while !rest.is_empty() {
@@ -188,6 +188,12 @@ fn facts(payload: &[u8]) -> Option<Vec<FileFacts>> {
         fields.push(field);
         rest = after;
     }
+    Some(fields)
+}
+
+/// Path, inode, size, seconds, nanoseconds and mode of one or two files.
+fn facts(payload: &[u8]) -> Option<Vec<FileFacts>> {
+    let fields = fields(payload)?;
     if !matches!(fields.len(), 6 | 12) {
         return None;
     }

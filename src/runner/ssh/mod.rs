@@ -10,6 +10,7 @@
 mod channel;
 mod config;
 mod error;
+mod files;
 mod folder;
 mod frame;
 mod job;
@@ -32,7 +33,7 @@ pub use run::Run;
 use crate::names::Ticket;
 use crate::settings::Remote;
 use channel::Channel;
-use frame::Frame;
+use frame::{Frame, Stream};
 use request::Wanted;
 
 /// How long the answer to one request may take, beyond the time that a connection may.
@@ -108,26 +109,70 @@ impl Link {
 
     /// One request with one answer.
     fn ask(&self, program: &Path, wanted: Wanted<'_>) -> Result<Frame, LinkError> {
+        let limit = master::connect_timeout(&self.remote) + ANSWER;
         let answer = async {
             let channel = Channel::open(self, program, wanted).await;
             let mut channel = channel.map_err(|not_opened| not_opened.error)?;
             channel.frame().await
         };
-        let limit = master::connect_timeout(&self.remote) + ANSWER;
-        let answer = async move {
+        let frame = block_on(async {
             let late = |_| Err(LinkError::late(limit));
             timeout(limit, answer).await.unwrap_or_else(late)
-        };
-        // A thread of its own, since a runtime can't be entered from within another one.
-        let asked = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| run::runtime()?.block_on(answer));
-            thread.join()
-        });
-        match asked.unwrap_or(Err(LinkError::Lost))? {
+        })?;
+        match frame {
             Frame::Refused { errno, words } => Err(LinkError::Io(refused(errno, words))),
             frame => Ok(frame),
         }
     }
+
+    /// One request whose answer is a text of at most `longest` bytes, which takes no longer than `limit`.
+    fn ask_for_text(
+        &self,
+        program: &Path,
+        wanted: Wanted<'_>,
+        longest: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, LinkError> {
+        block_on(async {
+            let channel = Channel::open(self, program, wanted).await;
+            let mut channel = channel.map_err(|not_opened| not_opened.error)?;
+            let answer = text_of(&mut channel, longest);
+            let answer = tokio::time::timeout(limit, answer).await;
+            answer.unwrap_or(Err(LinkError::Lost))
+        })
+    }
+}
+
+/// The text that comes through a channel.
+async fn text_of(channel: &mut Channel, longest: usize) -> Result<Vec<u8>, LinkError> {
+    let mut text = Vec::new();
+    loop {
+        match channel.frame().await? {
+            Frame::Beat { .. } => {}
+            Frame::Output(Stream::Out, offset, bytes) if offset == text.len() as u64 => {
+                text.extend_from_slice(&bytes);
+                if text.len() > longest {
+                    return Err(LinkError::protocol(format!(
+                        "an answer has more than {longest} bytes"
+                    )));
+                }
+            }
+            Frame::Done => return Ok(text),
+            Frame::Refused { errno, words } => return Err(LinkError::Io(refused(errno, words))),
+            other => return Err(odd(&other)),
+        }
+    }
+}
+
+/// Waits for an answer on a thread of its own, since a runtime can't be entered from within another one.
+fn block_on<T: Send>(
+    answer: impl Future<Output = Result<T, LinkError>> + Send,
+) -> Result<T, LinkError> {
+    let asked = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| run::runtime()?.block_on(answer));
+        thread.join()
+    });
+    asked.unwrap_or(Err(LinkError::Lost))
 }
 
 /// Removes the folder of a job that has ended from its host. A folder that is missing is fine.

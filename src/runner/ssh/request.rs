@@ -37,6 +37,15 @@ const BASE: &str = include_str!("../../../share/remote.py");
 /// What detached jobs need besides.
 const JOBS: &str = include_str!("../../../share/remote_jobs.py");
 
+/// What reading files needs besides.
+const FILES: &str = include_str!("../../../share/remote_files.py");
+
+/// What replacing them needs besides.
+const CHANGES: &str = include_str!("../../../share/remote_changes.py");
+
+/// What trying them out needs besides.
+const TRIALS: &str = include_str!("../../../share/remote_trials.py");
+
 /// What is wanted there.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
@@ -54,6 +63,8 @@ pub(super) enum Wanted<'a> {
     Adopt(&'a str, [u64; 2]),
     /// The folder of a job gone.
     Remove(&'a str),
+    /// Something about files: a verb and its fields.
+    Files(&'a [&'a [u8]]),
 }
 
 impl Wanted<'_> {
@@ -107,11 +118,14 @@ impl Wanted<'_> {
                 fields.add(b"remove");
                 fields.add(name.as_bytes());
             }
+            Self::Files(words) => words.iter().for_each(|word| fields.add(word)),
         }
-        let jobs = if matches!(self, Self::Look | Self::Resolve(_) | Self::Run(_)) {
-            ""
-        } else {
-            JOBS
+        let parts: &[&str] = match self {
+            Self::Look | Self::Resolve(_) | Self::Run(_) => &[],
+            Self::Files([b"replace", ..]) => &[JOBS, FILES, CHANGES],
+            Self::Files([b"try", ..]) => &[JOBS, FILES, TRIALS],
+            Self::Files(_) => &[JOBS, FILES],
+            _ => &[JOBS],
         };
         // A path with a line end can't be told this way; then Barman's own Python is not found by it.
         let path = program.as_os_str().as_bytes();
@@ -121,7 +135,7 @@ impl Wanted<'_> {
             path.to_vec()
         };
         bytes.push(b'\n');
-        let text = format!("{BASE}{jobs}\nmain()\n");
+        let text = format!("{BASE}{}\nmain()\n", parts.concat());
         bytes.extend_from_slice(
             format!("{:010}{text}{:010}", text.len(), fields.0.len()).as_bytes(),
         );
@@ -188,6 +202,6 @@ mod tests {
     #[test]
     fn the_program_text_is_ascii() {
         // An old Python reads nothing else without being told.
-        assert!(BASE.is_ascii() && JOBS.is_ascii());
+        assert!([BASE, JOBS, FILES, CHANGES, TRIALS].concat().is_ascii());
     }
 }
