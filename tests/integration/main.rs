@@ -18,6 +18,7 @@ mod access;
 mod archive;
 mod config_parser;
 mod history;
+mod host_files;
 mod injection;
 mod kill_minus_nine;
 mod layers;

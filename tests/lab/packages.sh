@@ -40,6 +40,9 @@ install_packages() {
     command -v tcsh >/dev/null || missing+=(tcsh)
     # The tests set clocks.
     command -v faketime >/dev/null || missing+=(faketime)
+    # The tests look at access lists and extended attributes.
+    command -v setfacl >/dev/null || missing+=(acl)
+    command -v setfattr >/dev/null || missing+=(attr)
     if ((${#missing[@]})); then
         apt_install "${missing[@]}"
     fi
