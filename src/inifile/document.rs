@@ -9,8 +9,8 @@ use super::{DEFAULT, IniError};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// An ini text that is written back as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An ini text that is written back as it was read; the default is an empty one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
     kindly: bool,
     pub(super) mark: bool,
@@ -223,6 +223,31 @@ impl Document {
     #[must_use]
     pub fn line_of(&self, section: &str) -> Option<usize> {
         Some(self.section(section)?.header + 1)
+    }
+
+    /// Every line as it stands, its end included, with the section and the key whose value it
+    /// is a part of, where it is one. Bytes that are not UTF-8 (in comments of our own files) make
+    /// a line empty.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(&str, Option<(&str, &str)>)> {
+        let (mut section, mut open) = ("", None);
+        let with_key = |line| {
+            let Line { raw, kind }: &Line = line;
+            let of = match kind {
+                Kind::Section(name) => {
+                    (section, open) = (name.as_str(), None);
+                    None
+                }
+                Kind::Entry { key, .. } => {
+                    open = Some((section, key.as_str()));
+                    open
+                }
+                Kind::Continuation(_) => open,
+                Kind::Blank | Kind::Comment => None,
+            };
+            (std::str::from_utf8(raw).unwrap_or_default(), of)
+        };
+        self.lines.iter().map(with_key).collect()
     }
 
     fn section(&self, name: &str) -> Option<&Section> {

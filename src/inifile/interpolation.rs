@@ -28,8 +28,12 @@ pub enum InterpolationError {
     TooLong,
 }
 
-/// Replaces the references of a value by what `lookup` has for them.
-pub(super) fn expand<'a>(
+/// Replaces the references of a value by what `lookup` has for them, whose references are replaced
+/// in turn; names are lower-cased first.
+///
+/// # Errors
+/// When Python's `get` would fail.
+pub fn expand<'a>(
     raw: &'a str,
     lookup: &dyn Fn(&str) -> Option<&'a str>,
 ) -> Result<String, InterpolationError> {

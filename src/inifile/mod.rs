@@ -42,7 +42,7 @@ mod line;
 
 pub use document::{Document, Setting};
 pub use edit::EditError;
-pub use interpolation::{InterpolationError, escape, is_settable};
+pub use interpolation::{InterpolationError, escape, expand, is_settable};
 pub use line::Fault;
 
 /// The section whose values all others inherit.
