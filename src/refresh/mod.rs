@@ -362,13 +362,31 @@ impl Refresh {
     }
 
     fn ask_servers(&self) -> Result<Vec<ServerName>, RefreshError> {
-        let catalogue = self.catalogue().ok_or(RefreshError::NoCatalogue)?;
-        // The name of the command until 2.14 is an alias of today's.
-        let command = ["list-servers", "list-server"]
-            .into_iter()
-            .find(|name| CommandName::parse(name).is_ok_and(|name| catalogue.find(&name).is_some()))
-            .unwrap_or("list-servers");
+        if self.catalogue().is_none() {
+            return Err(RefreshError::NoCatalogue);
+        }
+        let command = self.servers_command();
         Ok(servers::ask_servers(&self.barman, &self.garbage, command)?)
+    }
+
+    /// The command that lists servers, by the name it has in this Barman.
+    #[must_use]
+    pub fn servers_command(&self) -> &'static str {
+        let catalogue = self.catalogue();
+        let has = |name: &&str| {
+            let name = CommandName::parse(name).ok();
+            name.zip(catalogue.as_ref())
+                .is_some_and(|(name, catalogue)| catalogue.find(&name).is_some())
+        };
+        // The name of the command until 2.14 is an alias of today's.
+        let names = ["list-servers", "list-server"];
+        names.into_iter().find(has).unwrap_or("list-servers")
+    }
+
+    /// Forgets the servers, since the configuration is another one now. Blocks while they are asked
+    /// for.
+    pub fn forget_servers(&self) {
+        *self.servers.blocking_lock() = KnownServers::default();
     }
 }
 
