@@ -8,6 +8,7 @@ pub mod cli;
 // Row 8: HTTP.
 pub mod web;
 // Row 6: the door every command goes through.
+pub mod configfile;
 pub mod dispatch;
 // Row 5: what is running; what Barman can do.
 pub mod jobs;
