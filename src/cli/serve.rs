@@ -13,6 +13,7 @@ use crate::auth::Auth;
 use crate::blocking;
 use crate::catalogue::argv::{Places, Resolve, ResolveError, Target};
 use crate::catalogue::traits::Traits;
+use crate::configfile::ConfigFiles;
 use crate::dispatch::{Dispatch, Rules};
 use crate::jobs::rotate::Rotation;
 use crate::jobs::{Jobs, Limits, far, reconcile};
@@ -82,6 +83,7 @@ struct Parts {
     traits: Traits,
     audit: Arc<Audit>,
     rules: Rules,
+    config: Arc<ConfigFiles>,
 }
 
 impl Parts {
@@ -107,13 +109,22 @@ impl Parts {
             users: settings.user.config_file.clone(),
             keep_months: settings.application.keep_months,
         };
+        let refresh = Arc::new(Refresh::new(barman, store.clone(), garbage.clone()));
+        let audit = Arc::new(Audit::open(&store.logs(), settings.audit.keep_months)?);
+        let config = ConfigFiles::new(
+            Arc::clone(&refresh),
+            Arc::clone(&audit),
+            store,
+            settings.config.unlock.clone(),
+        );
         Ok(Self {
             auth: Auth::new(super::auth_settings(settings, store)?)?,
-            jobs: Jobs::new(store.clone(), garbage.clone(), limits),
-            refresh: Arc::new(Refresh::new(barman, store.clone(), garbage)),
+            jobs: Jobs::new(store.clone(), garbage, limits),
+            refresh,
             traits,
-            audit: Arc::new(Audit::open(&store.logs(), settings.audit.keep_months)?),
+            audit,
             rules,
+            config: Arc::new(config),
         })
     }
 }
@@ -184,7 +195,9 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
         traits,
         audit,
         rules,
+        config,
     } = parts;
+    tokio::spawn(settle_changes(Arc::clone(&config)));
     tokio::spawn(look_after_jobs(jobs.clone()));
     let host = refresh.barman().host.clone();
     if host != Host::Here {
@@ -202,6 +215,7 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
     let app = Arc::new(App {
         auth,
         door: Arc::new(door),
+        config: Arc::new(config),
         query_token: settings.auth_token.query_token,
         get_changes: settings.application.get_changes,
         traffic,
@@ -259,6 +273,28 @@ async fn look_after_jobs(jobs: Jobs) {
             Err(error) => tracing::error!(%error, "open jobs can't be looked after"),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Brings changes of Barman's configuration to an end that were cut short.
+async fn settle_changes(config: Arc<ConfigFiles>) {
+    let mut told = None;
+    loop {
+        let settling = Arc::clone(&config);
+        match blocking::run(move || settling.settle()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                let words = error.to_string();
+                if told.as_ref() != Some(&words) {
+                    tracing::error!(error = %words, "a change of barman's configuration was cut short and can't be looked after");
+                    told = Some(words);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "changes of barman's configuration can't be looked after");
+            }
+        }
+        tokio::time::sleep(LOOK_AGAIN_THERE).await;
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Reply {
     pub status: u16,
     /// Where the result will be.
     pub location: Option<String>,
+    /// Which state of a thing the body shows (RFC 9110, 8.8.3).
+    pub etag: Option<String>,
     /// The body.
     pub body: Body,
 }
@@ -75,6 +77,7 @@ impl Reply {
         Self {
             status: Outcome::Done.row().http,
             location: None,
+            etag: None,
             body: Body::Text(body),
         }
     }
@@ -83,6 +86,7 @@ impl Reply {
         Self {
             status: Outcome::Done.row().http,
             location: None,
+            etag: None,
             body: Body::Json(body),
         }
     }

@@ -126,6 +126,7 @@ impl Dispatch {
                 return Ok(Reply {
                     status: 200,
                     location: None,
+                    etag: None,
                     body: Body::File(file),
                 });
             }
@@ -224,6 +225,7 @@ fn accepted(submitted: &Submitted) -> Reply {
     Reply {
         status: Outcome::Accepted.row().http,
         location: Some(format!("/history/result?ticket={ticket}")),
+        etag: None,
         body: Body::Json(answer::of_accepted(ticket)),
     }
 }

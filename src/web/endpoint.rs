@@ -12,15 +12,15 @@ use rocket::{Request, async_trait};
 
 use super::access_log::Marks;
 use super::error::{Challenge, Failure};
-use super::guards::{Credentials, Login, credentials, prefers_async, wants_html};
+use super::guards::{Credentials, Login, credentials, if_match, prefers_async, wants_html};
 use super::query::{Pairs, from_query, join};
-use super::routes::{AuthKind, COMMAND, Call, Changes, Handler, Right, Row};
+use super::routes::{AuthKind, COMMAND, Call, Changes, Handler, REVISION, Right, Row};
 use super::{App, body, reply};
 use crate::audit::Entry;
 use crate::auth::{AuthError, Caller};
 use crate::clock;
 use crate::dispatch::{CallContext, RefusalKind, Reply};
-use crate::names::{CommandName, Scope, UserName};
+use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::parameters::Parameters;
 
 /// One row of the table, as Rocket calls it.
@@ -28,6 +28,13 @@ use crate::parameters::Parameters;
 pub(super) struct Endpoint {
     /// The row.
     pub(super) row: &'static Row,
+}
+
+/// What a path names.
+#[derive(Default)]
+struct Named {
+    command: Option<CommandName>,
+    revision: Option<Ticket>,
 }
 
 #[async_trait]
@@ -50,7 +57,7 @@ impl Endpoint {
         marks: &Marks,
     ) -> Result<Reply, Failure> {
         let row = self.row;
-        let command = self.check_path(request)?;
+        let Named { command, revision } = self.check_path(request)?;
         marks.set_route(row.path);
         self.check_method(marks)?;
         let app: &App = request
@@ -100,6 +107,8 @@ impl Endpoint {
                 let parameters = self.parameters(request, data, marks, query).await?;
                 let call = Call {
                     command,
+                    revision,
+                    if_match: if_match(request),
                     parameters,
                     context: CallContext {
                         method_is_get: marks.method == Method::Get,
@@ -113,26 +122,30 @@ impl Endpoint {
         }
     }
 
-    /// Takes a path only in the one spelling that the table has, and reads the command in it.
+    /// Takes a path only in the one spelling that the table has, and reads the command or revision in it.
     ///
     /// Rocket sends several spellings of a path to one route (double slashes, escapes); a rule
     /// about a path would have to know them all.
-    fn check_path(&self, request: &Request<'_>) -> Result<Option<CommandName>, Failure> {
+    fn check_path(&self, request: &Request<'_>) -> Result<Named, Failure> {
         let raw = request.uri().path().raw().as_str();
-        let mut command = None;
+        let mut named = Named::default();
         let mut given = raw.split('/');
         for wanted in self.row.path.split('/') {
             let Some(segment) = given.next() else {
                 return Err(Failure::no_route());
             };
             if wanted == COMMAND {
-                command = Some(CommandName::parse(segment).map_err(|_| Failure::no_route())?);
+                let command = CommandName::parse(segment).map_err(|_| Failure::no_route())?;
+                named.command = Some(command);
+            } else if wanted == REVISION {
+                let revision = Ticket::parse(segment).map_err(|_| Failure::no_route())?;
+                named.revision = Some(revision);
             } else if wanted != segment {
                 return Err(Failure::no_route());
             }
         }
         match given.next() {
-            None => Ok(command),
+            None => Ok(named),
             Some(_) => Err(Failure::no_route()),
         }
     }

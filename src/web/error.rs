@@ -16,9 +16,11 @@ use super::guards::CredentialsError;
 use super::query::QueryError;
 use super::reply::json_response;
 use crate::auth::AuthError;
+use crate::configfile::ConfigError;
 use crate::dispatch::outcome::Outcome;
 use crate::dispatch::{Refusal, RefusalKind};
 use crate::parameters::Repeated;
+use crate::runner::files::FilesError;
 
 /// Seconds after which a caller may try again, where nobody below named them.
 const RETRY_AFTER: u32 = 5;
@@ -194,6 +196,63 @@ impl From<Refusal> for Failure {
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         Self::from(Refusal::from(error))
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        use ConfigError as E;
+        let kind = match &error {
+            E::Invalid(_) => RefusalKind::InvalidParameter,
+            E::Forbidden(_) => RefusalKind::Forbidden,
+            E::NotFound(_) => RefusalKind::NotFound,
+            E::Conflict(_) => RefusalKind::Conflict,
+            E::Stale(_) => RefusalKind::Stale,
+            E::NoPrecondition(_) => RefusalKind::PreconditionRequired,
+            E::Refused(_) => RefusalKind::RefusedByBarman,
+            E::Unreadable(_) | E::NotIni { .. } | E::InDoubt { .. } => {
+                RefusalKind::BarmanUnreachable
+            }
+            E::Files(error) => kind_of_files(error),
+            E::Audit(cause) if is_full(cause) => RefusalKind::StoreFull,
+            E::Audit(_) => RefusalKind::Unavailable,
+            E::Journal(_) | E::Internal(_) => return Self::from(Refusal::internal(error)),
+        };
+        let mut refusal = Refusal::new(kind, error.to_string());
+        if let E::Files(FilesError::Link(error)) = &error {
+            refusal.reason = Some(error.word());
+        }
+        if matches!(error, E::Files(_) | E::InDoubt { .. } | E::Audit(_)) {
+            refusal.source = Some(Box::new(error));
+        }
+        Self::from(refusal)
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+/// What it means that files of the Barman host can't be read or written.
+fn kind_of_files(error: &FilesError) -> RefusalKind {
+    match error {
+        FilesError::Stale { .. } => RefusalKind::Stale,
+        FilesError::NoRoom { .. } => RefusalKind::StoreFull,
+        FilesError::ReadOnly { .. } | FilesError::Locked { .. } => RefusalKind::Unavailable,
+        FilesError::Partly { error, .. } => kind_of_files(error),
+        FilesError::NotFound { .. }
+        | FilesError::NotPermitted { .. }
+        | FilesError::NotAFile { .. }
+        | FilesError::TooLarge { .. }
+        | FilesError::TooMany { .. }
+        | FilesError::Invalid { .. }
+        | FilesError::NotStarted { .. }
+        | FilesError::Link(_)
+        | FilesError::Io { .. } => RefusalKind::BarmanUnreachable,
     }
 }
 

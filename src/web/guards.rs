@@ -130,6 +130,12 @@ pub(super) fn prefers_async(request: &Request<'_>) -> bool {
         .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
 }
 
+/// The entity tags that the caller has seen (`If-Match`, RFC 9110, 13.1.1).
+pub(super) fn if_match(request: &Request<'_>) -> Option<String> {
+    let given: Vec<&str> = request.headers().get("If-Match").collect();
+    (!given.is_empty()).then(|| given.join(","))
+}
+
 /// Whether the caller is a browser that shows pages, and would ask its user for a password.
 pub(super) fn wants_html(request: &Request<'_>) -> bool {
     request

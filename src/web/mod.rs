@@ -9,6 +9,7 @@ mod auth;
 mod backlog;
 mod barman;
 mod body;
+mod config;
 mod endpoint;
 mod error;
 mod guards;
@@ -23,7 +24,7 @@ mod traffic;
 
 use std::sync::Arc;
 
-pub use parts::{Door, Identify};
+pub use parts::{Configuration, Door, Identify};
 pub use server::{ServeError, ServerSettings, rocket, serve};
 pub use traffic::Traffic;
 
@@ -33,6 +34,8 @@ pub struct App {
     pub auth: Arc<dyn Identify>,
     /// Takes requests of known callers further.
     pub door: Arc<dyn Door>,
+    /// Shows and changes Barman's configuration.
+    pub config: Arc<dyn Configuration>,
     /// Whether `?token=` is taken (`[auth_token] query_token`).
     pub query_token: bool,
     /// Whether a GET may change state (`[application] get_changes`).

@@ -1,9 +1,11 @@
-//! What HTTP needs of the parts below, named as two traits so that tests can play them.
+//! What HTTP needs of the parts below, named as traits so that tests can play them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::audit::Entry;
 use crate::auth::{Auth, AuthError, Caller, IssuedToken};
+use crate::configfile::{Answer, ConfigError, ConfigFiles, Request};
 use crate::dispatch::{CallContext, Dispatch, Refusal, Reply, UserTask};
 use crate::names::CommandName;
 use crate::parameters::Parameters;
@@ -117,6 +119,23 @@ pub trait Door: Send + Sync {
     /// # Errors
     /// The reasons why they can't.
     fn ready(&self) -> Result<(), Vec<String>>;
+}
+
+/// Shows and changes Barman's configuration.
+#[rocket::async_trait]
+pub trait Configuration: Send + Sync {
+    /// Answers a request of a caller who has the right to the route.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    async fn answer(&self, request: Request) -> Result<Answer, ConfigError>;
+}
+
+#[rocket::async_trait]
+impl Configuration for Arc<ConfigFiles> {
+    async fn answer(&self, request: Request) -> Result<Answer, ConfigError> {
+        ConfigFiles::answer(self, request).await
+    }
 }
 
 #[rocket::async_trait]

@@ -40,6 +40,7 @@ pub(super) fn document(body: Value) -> Reply {
     Reply {
         status: 200,
         location: None,
+        etag: None,
         body: Body::Json(body),
     }
 }
@@ -56,7 +57,10 @@ pub(super) fn envelope(message: &str, list: &Value) -> Reply {
 pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
     let plain = |byte: u8| byte.is_ascii_graphic();
     if !(200..600).contains(&reply.status)
-        || !reply.location.as_deref().unwrap_or("").bytes().all(plain)
+        || ![&reply.location, &reply.etag]
+            .into_iter()
+            .flatten()
+            .all(|text| text.bytes().all(plain))
     {
         return Err(Failure::new(
             RefusalKind::Internal,
@@ -71,6 +75,9 @@ pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
     if let Some(location) = reply.location {
         response.set_header(Header::new("Location", location));
     }
+    if let Some(etag) = reply.etag {
+        response.set_header(Header::new("ETag", etag));
+    }
     Ok(response)
 }
 
@@ -83,6 +90,7 @@ mod tests {
         let reply = |status, location: Option<&str>| Reply {
             status,
             location: location.map(str::to_owned),
+            etag: None,
             body: Body::Json(json!({})),
         };
         assert!(write(reply(202, Some("/history/result?ticket=x"))).is_ok());

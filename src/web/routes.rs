@@ -11,14 +11,17 @@ use super::body::BODY_LIMIT;
 use super::endpoint::Endpoint;
 use super::error::Failure;
 use super::guards::Login;
-use super::{App, auth, barman, health, history};
+use super::{App, auth, barman, config, health, history};
 use crate::auth::Caller;
 use crate::dispatch::{CallContext, Reply};
-use crate::names::CommandName;
+use crate::names::{CommandName, Ticket};
 use crate::parameters::Parameters;
 
 /// The segment of a pattern that a command's name stands in for.
 pub(super) const COMMAND: &str = "<command>";
+
+/// The segment of a pattern that a revision's name stands in for.
+pub(super) const REVISION: &str = "<revision>";
 
 /// Every method that Rocket can route. All are mounted on every path, so that a method which the
 /// table does not name is answered by 405 and not by Rocket's 404, and so that Rocket never hands
@@ -76,6 +79,10 @@ pub(super) enum Changes {
 pub(super) struct Call {
     /// The command in the path, where the pattern has one.
     pub(super) command: Option<CommandName>,
+    /// The revision in the path, where the pattern has one.
+    pub(super) revision: Option<Ticket>,
+    /// The value of `If-Match`.
+    pub(super) if_match: Option<String>,
     /// The parameters, `token` taken out.
     pub(super) parameters: Parameters,
     /// How it was asked for.
@@ -209,6 +216,54 @@ pub(super) static ROUTES: &[Row] = &[
         ..FAMILY
     },
     Row {
+        path: "/config/barman",
+        right: Right::Path("config/barman"),
+        handler: Handler::Known(config::show),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barman/help",
+        right: Right::Path("config/barman/help"),
+        handler: Handler::Known(config::help),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barman/reload",
+        right: Right::Path("config/barman/reload"),
+        handler: Handler::Known(config::reload),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barman/change",
+        right: Right::Path("config/barman/change"),
+        changes: Changes::Yes,
+        parameters: true,
+        handler: Handler::Known(config::change),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barman/revisions",
+        right: Right::Path("config/barman/revisions"),
+        parameters: true,
+        handler: Handler::Known(config::revisions),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barman/revisions/<revision>",
+        right: Right::Path("config/barman/revisions"),
+        handler: Handler::Known(config::revision),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barman/rollback",
+        methods: POST,
+        right: Right::Path("config/barman/rollback"),
+        changes: Changes::Yes,
+        parameters: true,
+        handler: Handler::Known(config::rollback),
+        ..FAMILY
+    },
+    Row {
         path: "/history/list",
         right: Right::Path("history/list"),
         parameters: true,
@@ -322,9 +377,9 @@ mod tests {
     }
 
     #[test]
-    fn every_route_of_the_family_answers_get_and_post_but_cancel() {
+    fn every_route_of_the_family_answers_get_and_post_but_those_that_undo() {
         for row in ROUTES.iter().filter(|row| row.auth != AuthKind::Open) {
-            let allow = if row.path == "/history/cancel" {
+            let allow = if ["/history/cancel", "/config/barman/rollback"].contains(&row.path) {
                 "POST"
             } else {
                 "GET, POST"
@@ -337,7 +392,11 @@ mod tests {
     fn a_right_is_the_path_itself() {
         for row in ROUTES {
             match row.right {
-                Right::Path(path) => assert_eq!(row.path, format!("/{path}")),
+                Right::Path(path) => {
+                    let whole = row.path.strip_suffix(REVISION);
+                    let whole = whole.map_or(row.path, |path| path.trim_end_matches('/'));
+                    assert_eq!(whole, format!("/{path}"));
+                }
                 Right::Command => assert!(row.path.contains(COMMAND), "{}", row.path),
                 Right::Known => assert!(row.path.starts_with("/auth/"), "{}", row.path),
                 Right::Open => {}

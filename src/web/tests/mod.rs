@@ -22,6 +22,7 @@ use super::reply::{document, envelope};
 use super::*;
 use crate::audit::Entry;
 use crate::auth::{AuthError, AuthKind, Caller, IssuedToken};
+use crate::configfile;
 use crate::dispatch::{Body, CallContext, Refusal, RefusalKind, Reply, UserTask};
 use crate::names::{CommandName, UserName};
 use crate::parameters::{Parameters, Value};
@@ -145,6 +146,20 @@ impl Identify for Play {
 }
 
 #[::rocket::async_trait]
+impl Configuration for Play {
+    async fn answer(
+        &self,
+        request: configfile::Request,
+    ) -> Result<configfile::Answer, configfile::ConfigError> {
+        self.started.fetch_add(1, Ordering::SeqCst);
+        Ok(configfile::Answer {
+            body: json!({"task": format!("{:?}", request.task), "seen": request.if_match}),
+            etag: Some("\"tag\"".to_owned()),
+        })
+    }
+}
+
+#[::rocket::async_trait]
 impl Door for Play {
     async fn help(&self, caller: &Caller) -> Result<Reply, Refusal> {
         Ok(self.echo("help", caller, &Parameters::default()))
@@ -191,6 +206,7 @@ impl Door for Play {
             "backup" => Ok(Reply {
                 status: 202,
                 location: Some("/history/result?ticket=t".to_owned()),
+                etag: None,
                 body: reply.body,
             }),
             _ => Ok(reply),
@@ -248,6 +264,7 @@ fn app(play: &Arc<Play>) -> App {
     App {
         auth: Arc::clone(play) as Arc<dyn Identify>,
         door: Arc::clone(play) as Arc<dyn Door>,
+        config: Arc::clone(play) as Arc<dyn Configuration>,
         query_token: true,
         get_changes: true,
         traffic: Arc::default(),

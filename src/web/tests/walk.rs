@@ -3,7 +3,7 @@
 use ::rocket::http::{ContentType, Header, Method, Status};
 
 use super::*;
-use crate::web::routes::{AuthKind, COMMAND, ROUTES, Right, Row};
+use crate::web::routes::{AuthKind, COMMAND, REVISION, ROUTES, Right, Row};
 
 const METHODS: [Method; 9] = [
     Method::Get,
@@ -18,7 +18,9 @@ const METHODS: [Method; 9] = [
 ];
 
 fn path(row: &Row) -> String {
-    row.path.replace(COMMAND, "check")
+    row.path
+        .replace(COMMAND, "check")
+        .replace(REVISION, "20261120T214304-k3v9m2x8q4c7")
 }
 
 fn bearer(token: &str) -> Header<'static> {
