@@ -16,6 +16,7 @@
 
 mod access;
 mod archive;
+mod config;
 mod config_parser;
 mod history;
 mod host_files;
