@@ -28,6 +28,7 @@
 mod bench;
 mod calls;
 mod closed;
+mod config;
 mod crash;
 mod damage;
 mod floods;
@@ -78,6 +79,7 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("processes", processes::FAULTS),
     ("crash", crash::FAULTS),
     ("crash", order::FAULTS),
+    ("crash", config::FAULTS),
     ("months", months::FAULTS),
     ("months", damage::FAULTS),
     ("shortage", shortage::FAULTS),
