@@ -41,6 +41,24 @@ pub enum Blank {
     Meant,
 }
 
+/// When a new value counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Applies {
+    /// From the next request on, once the running service has read the file again.
+    Now,
+    /// From the next start of the service on.
+    Restart,
+}
+
+/// Whether a value may be set over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverHttp {
+    /// By whoever may change this file.
+    Yes,
+    /// On disk alone, and why: whoever could set it would gain more than the right to set it.
+    Never(&'static str),
+}
+
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -56,6 +74,10 @@ pub struct Key {
     pub blank: Blank,
     /// Whether it is never shown.
     pub secret: bool,
+    /// When a new value counts.
+    pub applies: Applies,
+    /// Whether it may be set over HTTP.
+    pub over_http: OverHttp,
     /// What it is for, in a line.
     pub about: &'static str,
 }
@@ -75,7 +97,25 @@ impl Key {
             default,
             blank: Blank::Default,
             secret: false,
+            applies: Applies::Restart,
+            over_http: OverHttp::Yes,
             about,
+        }
+    }
+
+    /// A new value counts at once.
+    const fn now(self) -> Self {
+        Self {
+            applies: Applies::Now,
+            ..self
+        }
+    }
+
+    /// It is set on disk alone.
+    const fn never(self, reason: &'static str) -> Self {
+        Self {
+            over_http: OverHttp::Never(reason),
+            ..self
         }
     }
 
@@ -89,6 +129,7 @@ impl Key {
     const fn hidden(self) -> Self {
         Self {
             secret: true,
+            over_http: OverHttp::Never("it is a secret"),
             ..self
         }
     }
@@ -99,42 +140,39 @@ const GIB: u64 = 1024 * 1024 * 1024;
 
 /// Every key, in the order of the sample.
 pub const KEYS: &[Key] = &[
-    Key::new("user", "config_file", Kind::Path, "/etc/barmanapi/client.conf", "The users. Left out or blank, /usr/share/barmanapi/client.conf is read when it is the one that exists."),
-    Key::new("user", "secret", Kind::Text, "", "Goes into every password hash; another secret makes all passwords unusable. Blank: one is generated and kept in store_directory.")
-        .hidden(),
-    Key::new("application", "store_directory", Kind::Path, "/var/lib/barmanapi/", "Tickets, results, logs and what is known of Barman. Its owner runs the service."),
-    Key::new("application", "host", Kind::Address, "127.0.0.1", "The address to listen on. Any other than the loopback needs insecure = true."),
-    Key::new("application", "port", Kind::Port, "1935", "The port to listen on; 0 takes any free one."),
-    Key::new("application", "insecure", Kind::Switch, "false", "Lets passwords and tokens cross the network in clear text. Better: a TLS proxy on this host."),
-    Key::new("application", "debug", Kind::Switch, "false", "Writes more to general.log."),
-    Key::new("application", "get_changes", Kind::Switch, "true", "GET may start commands that change something, as barmanapi's clients expect. With false they need POST."),
-    Key::new("application", "keep_months", Kind::Number(0, 1200), "0", "Closed months of history that are kept; 0 keeps all."),
-    Key::new("barman", "config_file", Kind::Path, "/etc/barman.conf", "Given to Barman as its configuration file. Blank: Barman looks in its own places.")
-        .blank_is_meant(),
-    Key::new("barman", "command", Kind::Path, "/usr/bin/barman", "The barman program, on the Barman host."),
-    Key::new("barman", "remote", Kind::Switch, "false", "Barman runs on another host, reached by remote_ssh."),
-    Key::new("barman", "remote_ssh", Kind::Text, "", "How to reach it: ssh [-p PORT] [-i FILE] [-o OPTION=VALUE] user@host."),
-    Key::new("barman", "async_command", Kind::Commands, "['backup','cron','recover']", "Commands that always answer with a ticket. [] for none."),
-    Key::new("barman", "sync_timeout", Kind::Time(1, 24 * 3600), "30 s", "A command that takes longer answers with a ticket and runs on."),
-    Key::new("barman", "job_timeout", Kind::Time(0, YEAR), "0", "A command that takes longer is stopped; 0 lets it run."),
-    Key::new("barman", "job_timeout.COMMAND", Kind::Time(0, YEAR), "", "The same for one command, for example job_timeout.check = 5 min."),
-    Key::new("barman", "max_jobs", Kind::Number(1, 1000), "4", "Commands that run at once; the others wait."),
-    Key::new("barman", "queue", Kind::Number(0, 100_000), "1000", "Commands that may wait; one more is refused."),
-    Key::new("barman", "output_limit", Kind::Size(1024, GIB), "16 MiB", "What is kept of each output of a command: the first and the last half."),
-    Key::new("barman", "any_target", Kind::Switch, "false", "Restores may go anywhere, and by any SSH command: whoever may restore may then run any program as Barman's user."),
-    Key::new("barman", "allow_commands", Kind::Commands, "", "Commands of database hosts that are off otherwise: put-wal, cloud-wal-archive, cloud-wal-restore."),
-    Key::new("barman", "exchange_directory", Kind::Path, "", "The one directory that export-backup writes to and import-backup reads from. Blank: both are refused."),
-    Key::new("target:NAME", "ssh_command", Kind::Text, "", "The SSH command of a restore to this target, word for word. Blank: the Barman host itself.").blank_is_meant(),
-    Key::new("target:NAME", "directories", Kind::Paths, "", "Directories that restores may go to, with all below them."),
-    Key::new("auth_token", "secret", Kind::Text, "", "Signs the tokens: 32 random characters or more. Blank: one is generated and kept in store_directory.")
-        .hidden(),
+    Key::new("user", "config_file", Kind::Path, "/etc/barmanapi/client.conf", "The users. Left out or blank, /usr/share/barmanapi/client.conf is read when it is the one that exists.").never("whoever names the users is every user"),
+    Key::new("user", "secret", Kind::Text, "", "Goes into every password hash; another secret makes all passwords unusable. Blank: one is generated and kept in store_directory.").hidden(),
+    Key::new("application", "store_directory", Kind::Path, "/var/lib/barmanapi/", "Tickets, results, logs and what is known of Barman. Its owner runs the service.").never("it holds the secrets and the jobs"),
+    Key::new("application", "host", Kind::Address, "127.0.0.1", "The address to listen on. Any other than the loopback needs insecure = true.").never("it decides who can reach the service"),
+    Key::new("application", "port", Kind::Port, "1935", "The port to listen on; 0 takes any free one.").never("it decides who can reach the service"),
+    Key::new("application", "insecure", Kind::Switch, "false", "Lets passwords and tokens cross the network in clear text. Better: a TLS proxy on this host.").never("it lets passwords cross the network in clear text"),
+    Key::new("application", "debug", Kind::Switch, "false", "Writes more to general.log.").now(),
+    Key::new("application", "get_changes", Kind::Switch, "true", "GET may start commands that change something, as barmanapi's clients expect. With false they need POST.").now(),
+    Key::new("application", "keep_months", Kind::Number(0, 1200), "0", "Closed months of history that are kept; 0 keeps all.").now().never("what it removes is gone for good"),
+    Key::new("barman", "config_file", Kind::Path, "/etc/barman.conf", "Given to Barman as its configuration file. Blank: Barman looks in its own places.").blank_is_meant().never("the file it names can run programs"),
+    Key::new("barman", "command", Kind::Path, "/usr/bin/barman", "The barman program, on the Barman host.").never("it is a program that runs"),
+    Key::new("barman", "remote", Kind::Switch, "false", "Barman runs on another host, reached by remote_ssh.").never("it decides on which host programs run"),
+    Key::new("barman", "remote_ssh", Kind::Text, "", "How to reach it: ssh [-p PORT] [-i FILE] [-o OPTION=VALUE] user@host.").never("it decides on which host programs run"),
+    Key::new("barman", "async_command", Kind::Commands, "['backup','cron','recover']", "Commands that always answer with a ticket. [] for none.").now(),
+    Key::new("barman", "sync_timeout", Kind::Time(1, 24 * 3600), "30 s", "A command that takes longer answers with a ticket and runs on.").now(),
+    Key::new("barman", "job_timeout", Kind::Time(0, YEAR), "0", "A command that takes longer is stopped; 0 lets it run.").now(),
+    Key::new("barman", "job_timeout.COMMAND", Kind::Time(0, YEAR), "", "The same for one command, for example job_timeout.check = 5 min.").now(),
+    Key::new("barman", "max_jobs", Kind::Number(1, 1000), "4", "Commands that run at once; the others wait.").now(),
+    Key::new("barman", "queue", Kind::Number(0, 100_000), "1000", "Commands that may wait; one more is refused.").now(),
+    Key::new("barman", "output_limit", Kind::Size(1024, GIB), "16 MiB", "What is kept of each output of a command: the first and the last half.").now(),
+    Key::new("barman", "any_target", Kind::Switch, "false", "Restores may go anywhere, and by any SSH command: whoever may restore may then run any program as Barman's user.").now().never("whoever may restore could then run any program"),
+    Key::new("barman", "allow_commands", Kind::Commands, "", "Commands of database hosts that are off otherwise: put-wal, cloud-wal-archive, cloud-wal-restore.").now().never("it switches commands on that are off for safety"),
+    Key::new("barman", "exchange_directory", Kind::Path, "", "The one directory that export-backup writes to and import-backup reads from. Blank: both are refused.").now().never("it opens a directory to reading and writing"),
+    Key::new("target:NAME", "ssh_command", Kind::Text, "", "The SSH command of a restore to this target, word for word. Blank: the Barman host itself.").blank_is_meant().now().never("it is a program that runs"),
+    Key::new("target:NAME", "directories", Kind::Paths, "", "Directories that restores may go to, with all below them.").now().never("it opens directories to writing"),
+    Key::new("auth_token", "secret", Kind::Text, "", "Signs the tokens: 32 random characters or more. Blank: one is generated and kept in store_directory.").hidden(),
     Key::new("auth_token", "algorithm", Kind::Choice(&["HS256", "HS384", "HS512"]), "HS256", "The signature; tokens with another one are refused."),
-    Key::new("auth_token", "token_life", Kind::Time(1, 10 * YEAR), "6000", "How long a token is good."),
-    Key::new("auth_token", "query_token", Kind::Switch, "true", "Accepts ?token=TOKEN, as barmanapi's clients send it, beside the Authorization header."),
-    Key::new("log", "backup_count", Kind::Number(0, 1000), "5", "Older files of general.log that are kept."),
-    Key::new("log", "max_bytes", Kind::Size(0, GIB), "1000000", "general.log begins anew at this size; 0 lets it grow."),
-    Key::new("audit", "keep_months", Kind::Number(0, 1200), "0", "Closed months of audit.log that are kept; 0 keeps all."),
-    Key::new("config", "unlock", Kind::Keys, "", "Keys of Barman's configuration that may be set over HTTP although they run programs or name paths or hosts."),
+    Key::new("auth_token", "token_life", Kind::Time(1, 10 * YEAR), "6000", "How long a token is good. A shorter life also ends the tokens that were given for longer.").now(),
+    Key::new("auth_token", "query_token", Kind::Switch, "true", "Accepts ?token=TOKEN, as barmanapi's clients send it, beside the Authorization header.").now(),
+    Key::new("log", "backup_count", Kind::Number(0, 1000), "5", "Older files of general.log that are kept.").now(),
+    Key::new("log", "max_bytes", Kind::Size(0, GIB), "1000000", "general.log begins anew at this size; 0 lets it grow.").now(),
+    Key::new("audit", "keep_months", Kind::Number(0, 1200), "0", "Closed months of audit.log that are kept; 0 keeps all.").now().never("what it removes are traces, and gone for good"),
+    Key::new("config", "unlock", Kind::Keys, "", "Keys of Barman's configuration that may be set over HTTP although they run programs or name paths or hosts.").now().never("what it unlocks runs programs and names paths"),
 ];
 
 /// The sections and what they are for, in the order of the sample.

@@ -5,6 +5,7 @@
 //! is left blank is not made up here: who needs it generates it.
 
 mod build;
+mod changes;
 mod environment;
 pub mod keys;
 mod problem;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crate::names::CommandName;
 
+pub use changes::{Changed, changes, in_force};
 pub use environment::{check_environment, check_files};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};

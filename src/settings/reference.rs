@@ -1,6 +1,6 @@
 //! The table of keys as a sample file and as documentation.
 
-use super::keys::{Blank, KEYS, Key, Kind, SECTIONS};
+use super::keys::{Applies, Blank, KEYS, Key, Kind, OverHttp, SECTIONS};
 
 impl Kind {
     /// The form of the value, for a reader.
@@ -34,14 +34,22 @@ fn default(key: &Key) -> &'static str {
 #[must_use]
 pub fn reference() -> String {
     let mut rows = vec![
-        "| section | key | value | default | meaning |\n".to_owned(),
-        "|---|---|---|---|---|\n".to_owned(),
+        "| section | key | value | default | counts | over HTTP | meaning |\n".to_owned(),
+        "|---|---|---|---|---|---|---|\n".to_owned(),
     ];
     for key in KEYS {
         let (section, name, about) = (key.section, key.name, key.about.replace('|', "\\|"));
         let (form, default) = (key.kind.form(), default(key));
+        let counts = match key.applies {
+            Applies::Now => "at once",
+            Applies::Restart => "next start",
+        };
+        let over_http = match key.over_http {
+            OverHttp::Yes => "yes".to_owned(),
+            OverHttp::Never(reason) => format!("no: {reason}"),
+        };
         rows.push(format!(
-            "| {section} | `{name}` | {form} | {default} | {about} |\n"
+            "| {section} | `{name}` | {form} | {default} | {counts} | {over_http} | {about} |\n"
         ));
     }
     rows.concat()
@@ -56,7 +64,9 @@ pub fn sample() -> String {
          # Every key stands here with its default. A key that is left out or blank has its default too.\n\
          # Times take s, min and h, sizes KiB, MiB and GiB; a bare number is seconds or bytes.\n\
          # Lists are ['a','b'] or a, b. Check the file with: barmanapi check-config\n\
-         # Changes count from the next start of the service.\n\
+         # A change counts when the running service is told to read the file again: barmanapi reload.\n\
+         # A key that counts from the next start only says so, and so does one that is never set over\n\
+         # HTTP (/config/barmanapi/change).\n\
          # Keep it from other accounts when it holds a secret: chmod 640.\n",
     )];
     for (section, about) in SECTIONS {
@@ -77,9 +87,23 @@ pub fn sample() -> String {
 }
 
 fn comment(key: &Key) -> String {
+    let facts = match (key.applies, key.over_http) {
+        (Applies::Now, OverHttp::Yes) => None,
+        (Applies::Restart, OverHttp::Yes) => Some("Counts from the next start.".to_owned()),
+        (Applies::Now, OverHttp::Never(reason)) => Some(format!("Never over HTTP: {reason}.")),
+        (Applies::Restart, OverHttp::Never(reason)) => Some(format!(
+            "Counts from the next start. Never over HTTP: {reason}."
+        )),
+    };
+    let texts = [Some(key.about.to_owned()), facts];
+    texts.iter().flatten().map(|text| wrapped(text)).collect()
+}
+
+/// A text as lines of comment.
+fn wrapped(words: &str) -> String {
     let mut text = String::new();
     let mut line = String::from("#");
-    for word in key.about.split(' ') {
+    for word in words.split(' ') {
         if line.len() + word.len() > 98 {
             text.push_str(&line);
             text.push('\n');
