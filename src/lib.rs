@@ -29,6 +29,7 @@ pub mod atomicfile;
 pub mod audit;
 pub mod blocking;
 pub mod clock;
+pub mod live;
 pub mod names;
 pub mod output;
 pub mod parameters;

@@ -11,6 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Audit {
     dir: PathBuf,
-    keep_months: u32,
+    keep_months: AtomicU32,
 }
 
 impl Audit {
@@ -40,10 +41,15 @@ impl Audit {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let audit = Self {
             dir: dir.to_owned(),
-            keep_months,
+            keep_months: AtomicU32::new(keep_months),
         };
         drop(audit.current()?);
         Ok(audit)
+    }
+
+    /// Keeps another number of closed months, from the next change of month on.
+    pub fn set_keep_months(&self, keep_months: u32) {
+        self.keep_months.store(keep_months, Ordering::Relaxed);
     }
 
     /// Writes an event. It blocks until the line is on disk.
@@ -183,7 +189,8 @@ impl Audit {
     }
 
     fn remove_old(&self, now: Month) -> io::Result<()> {
-        if self.keep_months == 0 {
+        let kept = self.keep_months.load(Ordering::Relaxed);
+        if kept == 0 {
             return Ok(());
         }
         for entry in fs::read_dir(&self.dir)? {
@@ -193,7 +200,7 @@ impl Audit {
                 let rest = name.strip_prefix("audit-")?.strip_suffix(".log")?;
                 Month::parse(rest.get(..6)?)
             });
-            if month.is_some_and(|month| month.0.saturating_add(self.keep_months) < now.0) {
+            if month.is_some_and(|month| month.0.saturating_add(kept) < now.0) {
                 fs::remove_file(entry.path())?;
             }
         }

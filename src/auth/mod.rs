@@ -186,6 +186,11 @@ impl Auth {
         &self.users
     }
 
+    /// Gives tokens another life. One that was given for longer than that is good no more.
+    pub fn set_token_life(&self, life: Duration) {
+        self.tokens.set_life(life);
+    }
+
     /// How many passwords have been hashed since the start, right, wrong and nobody's.
     #[must_use]
     pub fn hashes(&self) -> u64 {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Sha256, Sha384, Sha512};
 
 use super::secret::Secret;
+use crate::live::Live;
 use crate::names::UserName;
 use crate::settings::Algorithm;
 
@@ -109,14 +110,14 @@ pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
-    life: u64,
+    life: Live<u64>,
     stamper: Hmac<Sha256>,
     signed: RwLock<HashMap<String, Arc<Claims>>>,
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({:?}, {} s)", self.header.alg, self.life)
+        write!(f, "Tokens({:?}, {} s)", self.header.alg, self.life.get())
     }
 }
 
@@ -143,10 +144,15 @@ impl Tokens {
             encoding: EncodingKey::from_secret(secret.bytes()),
             decoding: DecodingKey::from_secret(secret.bytes()),
             validation,
-            life: life.as_secs(),
+            life: Live::new(life.as_secs()),
             stamper: hmac_of(&stamp_key).map_err(cannot)?,
             signed: RwLock::default(),
         })
+    }
+
+    /// Changes how long tokens are valid, those that were made as well where it is shorter.
+    pub(super) fn set_life(&self, life: Duration) {
+        self.life.set(life.as_secs());
     }
 
     /// Makes a token for a user in the state that the fingerprint stands for.
@@ -158,20 +164,21 @@ impl Tokens {
     ) -> Result<IssuedToken, IssueError> {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(cannot)?;
+        let life = *self.life.get();
         let claims = Claims {
             iss: NAME.to_owned(),
             aud: NAME.to_owned(),
             sub: user.clone(),
             iat: now,
             nbf: now,
-            exp: now.saturating_add(self.life),
+            exp: now.saturating_add(life),
             jti: URL_SAFE_NO_PAD.encode(id),
             stamp: self.stamp(fingerprint),
         };
         let token = jsonwebtoken::encode(&self.header, &claims, &self.encoding).map_err(cannot)?;
         Ok(IssuedToken {
             token,
-            expires_in: self.life,
+            expires_in: life,
         })
     }
 
@@ -188,7 +195,7 @@ impl Tokens {
         if claims.nbf.max(claims.iat) > now.saturating_add(LEEWAY) {
             return Err(Refusal::NotYet);
         }
-        if claims.exp.saturating_sub(claims.iat) > self.life {
+        if claims.exp.saturating_sub(claims.iat) > *self.life.get() {
             return Err(Refusal::TooLasting);
         }
         Ok(Accepted {

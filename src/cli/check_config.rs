@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::settings::{Problems, check_files, load};
+use crate::settings::{Problems, examine};
 
 /// Checks a configuration file and what it names. Problems go to standard error, one line each
 /// with file and line; exit code 1 tells that there are some.
@@ -23,10 +23,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
 
 /// Everything that is wrong with a file, or, when it can be read, with what it names.
 fn check(path: &Path) -> Problems {
-    match load(path) {
-        Ok(settings) => check_files(&settings),
-        Err(problems) => problems,
-    }
+    examine(path).problems().clone()
 }
 
 #[cfg(test)]

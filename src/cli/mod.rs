@@ -7,7 +7,9 @@
 )]
 
 mod check_config;
+mod configuration;
 mod probe;
+mod reload;
 mod serve;
 mod token;
 mod user;
@@ -40,7 +42,7 @@ enum Command {
     Serve,
     /// Ask the running service whether it is well; prints OK.
     Status,
-    /// Make the running services learn Barman's commands anew.
+    /// Make the running services read their configuration and Barman's help again.
     Reload,
     /// Read the configuration and print every problem with file and line.
     CheckConfig,
@@ -64,7 +66,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig => return check_config::run(&config),
         Command::Serve => serve::run(&config),
         Command::Status => probe::status(&config),
-        Command::Reload => probe::reload(&config),
+        Command::Reload => reload::run(&config),
         Command::User(command) => {
             context(&config).and_then(|context| user::run(&command, &context))
         }

@@ -1,4 +1,4 @@
-//! `barmanapi status` and `barmanapi reload`: a word with the running service.
+//! `barmanapi status`: a word with the running service.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -6,10 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal};
 
 use crate::settings;
-use crate::store::Store;
 
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,29 +44,4 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.take(64 * 1024).read_to_string(&mut answer)?;
     Ok(answer)
-}
-
-/// Sends SIGHUP to every service that runs on the configured store.
-///
-/// # Errors
-/// When none runs, or it can't be signalled.
-pub(super) fn reload(config: &Path) -> anyhow::Result<()> {
-    let settings = settings::load(config)?;
-    let store = Store::open(&settings.application.store_directory)
-        .context("run this as the account that runs the service")?;
-    let pids = store.living_processes()?;
-    if pids.is_empty() {
-        bail!("no service runs on {}", store.root().display());
-    }
-    for pid in pids {
-        if let Some(pid) = Pid::from_raw(pid) {
-            rustix::process::kill_process(pid, Signal::HUP)
-                .with_context(|| format!("process {} can't be signalled", pid.as_raw_nonzero()))?;
-            println!(
-                "process {} learns Barman's commands anew",
-                pid.as_raw_nonzero()
-            );
-        }
-    }
-    Ok(())
 }

@@ -6,22 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::configuration::{Configuration, Followers, limits, request_rules, rules};
+use super::reload;
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::blocking;
-use crate::catalogue::argv::{Places, Resolve, ResolveError, Target};
 use crate::catalogue::traits::Traits;
 use crate::configfile::ConfigFiles;
-use crate::dispatch::{Dispatch, Rules};
+use crate::dispatch::Dispatch;
 use crate::jobs::rotate::Rotation;
-use crate::jobs::{Jobs, Limits, far, reconcile};
+use crate::jobs::{Jobs, far, reconcile};
+use crate::live::Live;
 use crate::redact;
 use crate::refresh::{Barman, Refresh};
 use crate::runner::Host;
-use crate::runner::ssh::{Link, LinkError};
-use crate::settings::{self, Settings};
+use crate::runner::ssh::Link;
+use crate::settings::{Settings, examine};
 use crate::store::Store;
 use crate::telemetry;
 use crate::web::{self, App, ServerSettings, Traffic};
@@ -41,25 +43,22 @@ const LOOK_AGAIN_IN_TROUBLE: Duration = Duration::from_secs(10);
 /// How often a Barman on another host is looked at; that keeps the connection to it open, too.
 const LOOK_AGAIN_THERE: Duration = Duration::from_secs(10);
 
-/// Serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP builds the catalogue anew.
+/// Serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP reads the
+/// configuration again and builds the catalogue anew.
 ///
 /// # Errors
 /// When the configuration, the environment or the store does not hold, or the address is taken.
 pub(super) fn run(config: &Path) -> anyhow::Result<()> {
-    let settings = settings::load(config)?;
-    let problems = settings::check_environment(&settings);
-    if !problems.is_empty() {
-        return Err(problems.into());
-    }
+    let settings = examine(config).for_service()?;
     let store = Store::open(&settings.application.store_directory)?;
-    telemetry::to_file(&log_options(&settings, &store))?;
+    let log = telemetry::to_file(&log_options(&settings, &store))?;
     let parts = Parts::build(&settings, &store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("barmanapi")
         .build()
         .context("no threads to serve with")?;
-    let served = runtime.block_on(serve(&settings, parts));
+    let served = runtime.block_on(serve(settings, parts, log));
     // A command that is being stopped must not hold the exit back.
     runtime.shutdown_background();
     served
@@ -77,13 +76,14 @@ fn log_options(settings: &Settings, store: &Store) -> telemetry::Options {
 
 /// What the service is made of.
 struct Parts {
-    auth: Auth,
+    auth: Arc<Auth>,
     jobs: Jobs,
     refresh: Arc<Refresh>,
     traits: Traits,
     audit: Arc<Audit>,
-    rules: Rules,
     config: Arc<ConfigFiles>,
+    /// Where a reload is answered.
+    answer: PathBuf,
 }
 
 impl Parts {
@@ -94,20 +94,12 @@ impl Parts {
             Err(error) => return Err(error).context(COMMANDS_FILE),
         };
         let garbage = store.garbage()?;
+        let answer = garbage.file(reload::ANSWER);
         let host = host(settings, store)?;
-        let rules = rules(settings, &host);
         let barman = Barman {
             host,
             program: settings.barman.command.clone(),
             config_file: settings.barman.config_file.clone(),
-        };
-        let limits = Limits {
-            max_jobs: settings.barman.max_jobs,
-            queue: settings.barman.queue,
-            output_limit: settings.barman.output_limit,
-            sync_timeout: settings.barman.sync_timeout,
-            users: settings.user.config_file.clone(),
-            keep_months: settings.application.keep_months,
         };
         let refresh = Arc::new(Refresh::new(barman, store.clone(), garbage.clone()));
         let audit = Arc::new(Audit::open(&store.logs(), settings.audit.keep_months)?);
@@ -118,13 +110,13 @@ impl Parts {
             settings.config.unlock.clone(),
         );
         Ok(Self {
-            auth: Auth::new(super::auth_settings(settings, store)?)?,
-            jobs: Jobs::new(store.clone(), garbage, limits),
+            auth: Arc::new(Auth::new(super::auth_settings(settings, store)?)?),
+            jobs: Jobs::new(store.clone(), garbage, limits(settings)),
             refresh,
             traits,
             audit,
-            rules,
             config: Arc::new(config),
+            answer,
         })
     }
 }
@@ -140,62 +132,15 @@ fn host(settings: &Settings, store: &Store) -> anyhow::Result<Host> {
     })
 }
 
-/// Asks the Barman host where its paths lead.
-#[derive(Debug)]
-struct There(Link);
-
-impl Resolve for There {
-    fn resolve(&self, path: &Path) -> Result<PathBuf, ResolveError> {
-        self.0.resolve(path).map_err(|error| match error {
-            LinkError::Io(source) => ResolveError::Path(source),
-            error => ResolveError::Host {
-                words: error.to_string(),
-                reason: error.word(),
-            },
-        })
-    }
-}
-
-fn rules(settings: &Settings, host: &Host) -> Rules {
-    let barman = &settings.barman;
-    let target = |target: &settings::Target| Target {
-        name: target.name.clone(),
-        ssh_command: target.ssh_command.clone(),
-        directories: target.directories.clone(),
-    };
-    let mut time_limits: Vec<_> = barman
-        .job_timeouts
-        .iter()
-        .map(|(name, limit)| (Some(name.clone()), *limit))
-        .collect();
-    time_limits.push((None, barman.job_timeout));
-    Rules {
-        places: Places {
-            any_target: barman.any_target,
-            targets: settings.targets.iter().map(target).collect(),
-            exchange_directory: barman.exchange_directory.clone(),
-            allow_commands: barman.allow_commands.clone(),
-            unlock: settings.config.unlock.clone(),
-            elsewhere: match host {
-                Host::Here => None,
-                Host::There(link) => Some(Arc::new(There(link.clone()))),
-            },
-        },
-        async_commands: barman.async_command.clone(),
-        time_limits,
-        get_changes: settings.application.get_changes,
-    }
-}
-
-async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
+async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow::Result<()> {
     let Parts {
         auth,
         jobs,
         refresh,
         traits,
         audit,
-        rules,
         config,
+        answer,
     } = parts;
     tokio::spawn(settle_changes(Arc::clone(&config)));
     tokio::spawn(look_after_jobs(jobs.clone()));
@@ -205,25 +150,40 @@ async fn serve(settings: &Settings, parts: Parts) -> anyhow::Result<()> {
     }
     tokio::spawn(look_after_months(jobs.clone()));
     tokio::spawn(watch_barman(Arc::clone(&refresh)));
-    tokio::spawn(rebuild_on_hangup(
+    tokio::spawn(reload::catalogue_on_hangup(
         Arc::clone(&refresh),
         signal(SignalKind::hangup())?,
     ));
+    let rules = Arc::new(Live::new(rules(&settings, &host)));
+    let requests = Arc::new(Live::new(request_rules(&settings)));
+    let server = ServerSettings {
+        host: settings.application.host,
+        port: settings.application.port,
+    };
+    let followers = Followers {
+        host: host.clone(),
+        auth: Arc::clone(&auth),
+        jobs: jobs.clone(),
+        rules: Arc::clone(&rules),
+        requests: Arc::clone(&requests),
+        audit: Arc::clone(&audit),
+        log,
+    };
+    let configuration = Arc::new(Configuration::new(settings, followers));
+    tokio::spawn(reload::configuration_on_hangup(
+        configuration,
+        answer,
+        signal(SignalKind::hangup())?,
+    ));
     let traffic = Arc::new(Traffic::default());
-    let auth = Arc::new(auth);
     let door = Dispatch::new(Arc::clone(&auth), jobs, refresh, traits, rules, audit);
     let app = Arc::new(App {
         auth,
         door: Arc::new(door),
         config: Arc::new(config),
-        query_token: settings.auth_token.query_token,
-        get_changes: settings.application.get_changes,
+        requests,
         traffic,
     });
-    let server = ServerSettings {
-        host: settings.application.host,
-        port: settings.application.port,
-    };
     let rocket = web::rocket(Arc::clone(&app), &server, |bound| {
         tracing::info!(address = %bound, "listening");
         // Whoever started the service may have closed its output.
@@ -366,13 +326,5 @@ async fn watch_barman(refresh: Arc<Refresh>) {
             }
         };
         tokio::time::sleep(pause).await;
-    }
-}
-
-async fn rebuild_on_hangup(refresh: Arc<Refresh>, mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        if let Err(error) = refresh.rebuild().await {
-            tracing::error!(%error, "the catalogue stays as it was");
-        }
     }
 }

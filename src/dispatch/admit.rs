@@ -1,5 +1,7 @@
 //! The questions a command has to pass, in their order.
 
+use std::sync::Arc;
+
 use super::outcome::RefusalKind;
 use super::{CallContext, Dispatch, Refusal, may, text_parameter};
 use crate::auth::Caller;
@@ -30,7 +32,7 @@ impl Dispatch {
         context: &CallContext,
         mut parameters: Parameters,
     ) -> Result<Admitted, Refusal> {
-        let catalogue = self.catalogue()?;
+        let (catalogue, rules) = (self.catalogue()?, self.rules.get());
         let (command, names) = self.find(caller, name, &catalogue)?;
         let traits = self.traits.of(command).clone();
         let json = wants_json(&mut parameters)?;
@@ -45,8 +47,9 @@ impl Dispatch {
         let invocation = {
             // Paths are looked at on disk.
             let (command, traits) = (command.clone(), self.traits.clone());
-            let places = self.rules.places.clone();
-            let built = blocking::run(move || argv::build(&command, &traits, &pairs, &places));
+            let rules = Arc::clone(&rules);
+            let built =
+                blocking::run(move || argv::build(&command, &traits, &pairs, &rules.places));
             built.await.map_err(Refusal::internal)??
         };
         if !may(caller, &names, &invocation.scope) {
@@ -59,7 +62,7 @@ impl Dispatch {
             return Err(Refusal::new(RefusalKind::Forbidden, words));
         }
         self.check_servers(&invocation.scope).await?;
-        if context.method_is_get && !traits.read_only && !self.rules.get_changes {
+        if context.method_is_get && !traits.read_only && !rules.get_changes {
             let words = format!("{} changes state; send it as POST", command.name);
             return Err(Refusal::new(RefusalKind::MethodNotAllowed, words));
         }
@@ -68,7 +71,7 @@ impl Dispatch {
             return Err(Refusal::invalid(words));
         }
         let at_once = wish.unwrap_or_else(|| {
-            context.prefer_async || names.iter().any(|n| self.rules.async_commands.contains(n))
+            context.prefer_async || names.iter().any(|n| rules.async_commands.contains(n))
         });
         let plain = traits.plain_with.iter().find(|option| {
             let flag = format!("--{option}");

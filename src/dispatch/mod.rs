@@ -30,6 +30,7 @@ use crate::catalogue::argv::Places;
 use crate::catalogue::traits::Traits;
 use crate::catalogue::{Catalogue, Command, document};
 use crate::jobs::Jobs;
+use crate::live::Live;
 use crate::names::{CommandName, Scope};
 use crate::parameters::{self, Parameters};
 use crate::refresh::{Refresh, RefreshError};
@@ -112,19 +113,19 @@ pub struct Dispatch {
     jobs: Jobs,
     refresh: Arc<Refresh>,
     traits: Traits,
-    rules: Rules,
+    rules: Arc<Live<Rules>>,
     audit: Arc<Audit>,
 }
 
 impl Dispatch {
-    /// A door to these parts.
+    /// A door to these parts. Rules that are replaced count for commands that are asked for then.
     #[must_use]
     pub fn new(
         auth: Arc<Auth>,
         jobs: Jobs,
         refresh: Arc<Refresh>,
         traits: Traits,
-        rules: Rules,
+        rules: Arc<Live<Rules>>,
         audit: Arc<Audit>,
     ) -> Self {
         Self {
@@ -157,7 +158,7 @@ impl Dispatch {
             command,
             &catalogue,
             &self.traits,
-            &self.rules.async_commands,
+            &self.rules.get().async_commands,
         );
         Ok(Reply::ok(envelope(&list)))
     }
@@ -234,7 +235,8 @@ impl Dispatch {
                         .may_ever(&paths(&self.traits.names(command, catalogue)))
                 })
         };
-        let list = document::overview(catalogue, &self.traits, &self.rules.async_commands, visible);
+        let rules = self.rules.get();
+        let list = document::overview(catalogue, &self.traits, &rules.async_commands, visible);
         Reply::ok(envelope(&list))
     }
 }

@@ -148,8 +148,9 @@ impl Dispatch {
             let words = "this command prints bytes, which no ticket can keep; ask without async";
             return Err(Refusal::invalid(words));
         }
-        let limits = &self.rules.time_limits;
-        let time_limit = limits
+        let rules = self.rules.get();
+        let time_limit = rules
+            .time_limits
             .iter()
             .find(|(name, _)| {
                 name.as_ref()

@@ -80,7 +80,8 @@ impl Jobs {
     /// # Errors
     /// When it can't be started or followed, or when no turn came within the limit.
     pub async fn run_directly(&self, run: DirectRun) -> Result<Outcome, DirectError> {
-        let limit = self.limits.sync_timeout;
+        let limits = self.limits();
+        let limit = limits.sync_timeout;
         let until = Instant::now() + limit;
         let turn = self.direct.clone().acquire_owned();
         let turn = tokio::time::timeout(limit, turn)
@@ -92,7 +93,7 @@ impl Jobs {
         let span = tracing::Span::current();
         tokio::task::spawn_blocking(move || {
             span.in_scope(|| match jobs.garbage.folder() {
-                Ok(folder) => run_in(&folder, run, jobs.limits().output_limit, until, sender),
+                Ok(folder) => run_in(&folder, run, limits.output_limit, until, sender),
                 // A request that is gone needs no answer.
                 Err(error) => drop(sender.send(Err(error.into()))),
             });

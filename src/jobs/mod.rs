@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::live::Live;
 use crate::store::Store;
 use crate::store::garbage::Garbage;
 
@@ -47,7 +48,7 @@ pub struct Limits {
 pub struct Jobs {
     store: Store,
     garbage: Garbage,
-    limits: Arc<Limits>,
+    limits: Arc<Live<Limits>>,
     direct: Arc<Semaphore>,
 }
 
@@ -59,7 +60,7 @@ impl Jobs {
         Self {
             store,
             garbage,
-            limits: Arc::new(limits),
+            limits: Arc::new(Live::new(limits)),
             direct,
         }
     }
@@ -72,7 +73,12 @@ impl Jobs {
 
     /// The limits in force.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.get()
+    }
+
+    /// Puts other limits in force. Jobs that were accepted keep those they were accepted with.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.set(limits);
     }
 }

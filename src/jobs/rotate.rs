@@ -48,7 +48,7 @@ impl Expiry {
 #[derive(Debug)]
 pub struct Rotation {
     store: Store,
-    keep_months: u32,
+    jobs: Jobs,
     /// What was said in the log, so that it is said once.
     told: HashSet<String>,
 }
@@ -59,7 +59,7 @@ impl Rotation {
     pub fn new(jobs: &Jobs) -> Self {
         Self {
             store: jobs.store().clone(),
-            keep_months: jobs.limits().keep_months,
+            jobs: jobs.clone(),
             told: HashSet::new(),
         }
     }
@@ -123,12 +123,13 @@ impl Rotation {
     }
 
     fn remove_expired(&self, current: &Month, told: &mut HashSet<String>) {
-        if self.keep_months == 0 {
+        let keep_months = self.jobs.limits().keep_months;
+        if keep_months == 0 {
             return;
         }
         let known = self.store.archived_months();
         let known = known.and_then(|months| {
-            let expiry = Expiry::of(&self.store, self.keep_months, current)?;
+            let expiry = Expiry::of(&self.store, keep_months, current)?;
             Ok((months, expiry))
         });
         let (months, expiry) = match known {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::{Jobs, end, far, supervise};
+use super::{Jobs, Limits, end, far, supervise};
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
 use crate::runner::{Host, environment, local};
@@ -115,8 +115,9 @@ impl Jobs {
     }
 
     fn hand_over(&self, new: NewJob) -> Result<(Ticket, Child), SubmitError> {
-        let job = self.job(new).map_err(SubmitError::Internal)?;
-        let limit = usize::try_from(self.limits.max_jobs.saturating_add(self.limits.queue));
+        let limits = self.limits();
+        let job = job(new, &limits).map_err(SubmitError::Internal)?;
+        let limit = usize::try_from(limits.max_jobs.saturating_add(limits.queue));
         let accepted = self.store.accept(&job, limit.unwrap_or(usize::MAX))?;
         match start_supervisor(&self.store, &job.ticket, &accepted.lock) {
             Ok(child) => Ok((job.ticket, child)),
@@ -128,30 +129,6 @@ impl Jobs {
                 })
             }
         }
-    }
-
-    fn job(&self, new: NewJob) -> io::Result<Job> {
-        let command = new.names.first().cloned();
-        Ok(Job {
-            ticket: new.ticket,
-            command: command.ok_or_else(|| io::Error::other("a job without a command"))?,
-            names: new.names,
-            scope: new.scope,
-            program: new.program,
-            arguments: new.arguments,
-            data: new.data,
-            user: new.user,
-            from: new.from,
-            accepted_at: clock::text(clock::now()),
-            request_id: new.request_id,
-            time_limit: new.time_limit.map(|limit| limit.as_secs()),
-            output_limit: self.limits.output_limit,
-            max_jobs: self.limits.max_jobs,
-            exclusive: new.exclusive,
-            requires_full: new.requires_full,
-            users: self.limits.users.clone(),
-            remote: far::record(&new.host),
-        })
     }
 
     fn record_no_supervisor(&self, accepted: &AcceptedJob, job: &Job, error: &io::Error) {
@@ -172,6 +149,31 @@ impl Jobs {
             tracing::error!(%error, ticket = %accepted.folder.ticket(), "no end recorded");
         }
     }
+}
+
+/// The record of a new job, which holds under these limits.
+fn job(new: NewJob, limits: &Limits) -> io::Result<Job> {
+    let command = new.names.first().cloned();
+    Ok(Job {
+        ticket: new.ticket,
+        command: command.ok_or_else(|| io::Error::other("a job without a command"))?,
+        names: new.names,
+        scope: new.scope,
+        program: new.program,
+        arguments: new.arguments,
+        data: new.data,
+        user: new.user,
+        from: new.from,
+        accepted_at: clock::text(clock::now()),
+        request_id: new.request_id,
+        time_limit: new.time_limit.map(|limit| limit.as_secs()),
+        output_limit: limits.output_limit,
+        max_jobs: limits.max_jobs,
+        exclusive: new.exclusive,
+        requires_full: new.requires_full,
+        users: limits.users.clone(),
+        remote: far::record(&new.host),
+    })
 }
 
 /// Starts the supervisor of a job with its locked folder as standard input, and waits for its word.

@@ -169,7 +169,7 @@ impl Jobs {
         if let Some(view) = self.active(ticket)? {
             return Ok(Some(view));
         }
-        let limit = self.limits.output_limit;
+        let limit = self.limits().output_limit;
         if let Some(archived) = self.store.archived(ticket, limit)? {
             return Ok(Some(View::archived(ticket, archived)));
         }
@@ -192,7 +192,7 @@ impl Jobs {
     /// When it can't be told which months there are.
     pub fn is_gone(&self, month: &Month) -> Result<bool, StoreError> {
         let current = Month::of(clock::now());
-        let expiry = rotate::Expiry::of(&self.store, self.limits.keep_months, &current)?;
+        let expiry = rotate::Expiry::of(&self.store, self.limits().keep_months, &current)?;
         Ok(expiry.is_over(month)
             && !self.store.archive(month).exists()
             && !self.store.month(month).exists())

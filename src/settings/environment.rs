@@ -9,29 +9,17 @@ use rustix::fs::{Access, access};
 use super::problem::{Problem, Problems};
 use super::{Remote, Settings};
 
-/// Checks what the service needs at start: not root, and all of [`check_files`].
-#[must_use]
-pub fn check_environment(settings: &Settings) -> Problems {
-    let mut problems = Problems::default();
-    if rustix::process::geteuid().is_root() {
-        let write =
-            "start it as the account that runs Barman, for example: sudo -u barman barmanapi serve";
-        problems.add(Problem::new(
-            &settings.path,
-            "the service does not run as root",
-            write,
-        ));
-    }
-    for problem in &check_files(settings) {
-        problems.add(problem.clone());
-    }
-    problems
+/// What is wrong when this process runs as root.
+pub(super) fn not_as_root(file: &Path) -> Option<Problem> {
+    let write =
+        "start it as the account that runs Barman, for example: sudo -u barman barmanapi serve";
+    let problem = Problem::new(file, "the service does not run as root", write);
+    rustix::process::geteuid().is_root().then_some(problem)
 }
 
 /// Checks files and folders: who owns them, and who else may read or write them. As root, whose
 /// the store is does not matter.
-#[must_use]
-pub fn check_files(settings: &Settings) -> Problems {
+pub(super) fn check_files(settings: &Settings) -> Problems {
     let mut check = Check {
         settings,
         problems: Problems::default(),
@@ -425,15 +413,5 @@ mod tests {
         place.tells("other accounts may use the key");
         place.mode("key", 0o600);
         place.tells("");
-    }
-
-    #[test]
-    fn root_is_refused() {
-        let told = check_environment(&place().settings).to_string();
-        assert_eq!(
-            told.contains("does not run as root"),
-            rustix::process::geteuid().is_root(),
-            "{told}"
-        );
     }
 }

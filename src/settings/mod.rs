@@ -7,6 +7,7 @@
 mod build;
 mod changes;
 mod environment;
+mod examine;
 pub mod keys;
 mod problem;
 mod raw;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use crate::names::CommandName;
 
 pub use changes::{Changed, changes, in_force};
-pub use environment::{check_environment, check_files};
+pub use examine::{Examined, examine};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use remote::Remote;
@@ -199,38 +200,37 @@ pub struct Config {
     pub unlock: Vec<String>,
 }
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file, and nothing of what it names; see [`examine`].
 ///
 /// # Errors
 /// With everything that is wrong: the file can't be read, a line, section or key is not known, a
 /// value is not what its key takes, or values do not go together.
 pub fn load(path: &Path) -> Result<Settings, Problems> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    parse(path, &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> Result<String, Problems> {
+    let wrong = |problem| {
         let mut problems = Problems::default();
-        let write =
-            "write the file (conf/barmanapi.conf is a sample), or name another with --config";
-        problems.add(Problem::new(
-            path,
-            &format!("the file can't be read: {error}"),
-            write,
-        ));
-        problems
-    })?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(path, text),
+        problems.add(problem);
+        Err(problems)
+    };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) => {
-            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = valid.split(|&byte| byte == b'\n').count();
-            let mut problems = Problems::default();
-            problems.add(Problem::at(
-                path,
-                line,
-                "the line is not UTF-8",
-                "write the file in UTF-8",
-            ));
-            Err(problems)
+            let write =
+                "write the file (conf/barmanapi.conf is a sample), or name another with --config";
+            let told = format!("the file can't be read: {error}");
+            return wrong(Problem::new(path, &told, write));
         }
-    }
+    };
+    String::from_utf8(bytes).or_else(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let valid = error.as_bytes().get(..good).unwrap_or_default();
+        let line = valid.split(|&byte| byte == b'\n').count();
+        let told = "the line is not UTF-8";
+        wrong(Problem::at(path, line, told, "write the file in UTF-8"))
+    })
 }
 
 /// Checks a text as [`load`] checks a file; `path` is only told in problems.

@@ -93,9 +93,10 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// Puts them in the order of the file.
+    /// Puts them in the order of the file, what has no line last.
     pub(super) fn sort(&mut self) {
-        self.0.sort_by_key(|problem| problem.line);
+        self.0
+            .sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
     }
 }
 

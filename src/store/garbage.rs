@@ -27,6 +27,15 @@ impl Drop for Inner {
     }
 }
 
+/// A process with temporary files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivingProcess {
+    /// Its number.
+    pub pid: i32,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
 /// A temporary folder, removed when dropped.
 #[derive(Debug)]
 pub struct TemporaryFolder(PathBuf);
@@ -78,11 +87,11 @@ impl Store {
 }
 
 impl Store {
-    /// The numbers of the processes that have temporary files here and still run.
+    /// The processes that have temporary files here and still run.
     ///
     /// # Errors
     /// When the folder can't be read.
-    pub fn living_processes(&self) -> Result<Vec<i32>, StoreError> {
+    pub fn living_processes(&self) -> Result<Vec<LivingProcess>, StoreError> {
         let parent = self.root().join("garbage");
         let mut living = Vec::new();
         for entry in fs::read_dir(&parent)
@@ -98,7 +107,10 @@ impl Store {
             if let Some(pid) = pid
                 && held
             {
-                living.push(pid);
+                living.push(LivingProcess {
+                    pid,
+                    folder: entry.path(),
+                });
             }
         }
         Ok(living)
@@ -106,6 +118,12 @@ impl Store {
 }
 
 impl Garbage {
+    /// A file of this process, by which others that look at the store are told of it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.folder.join(name)
+    }
+
     /// A new temporary folder.
     ///
     /// # Errors

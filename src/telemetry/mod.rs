@@ -9,8 +9,9 @@ mod line;
 mod rotate;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use time::OffsetDateTime;
 use tracing::field::Visit;
@@ -18,7 +19,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::{LookupSpan, Scope};
+use tracing_subscriber::registry::{LookupSpan, Registry, Scope};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use line::Fields;
@@ -56,12 +58,41 @@ pub enum TelemetryError {
 ///
 /// # Errors
 /// When this process logs already.
-pub fn to_file(options: &Options) -> Result<(), TelemetryError> {
-    tracing_subscriber::registry()
-        .with(targets(options.debug))
-        .with(JsonLines::new(options))
-        .try_init()
-        .map_err(TelemetryError::Installed)
+pub fn to_file(options: &Options) -> Result<Log, TelemetryError> {
+    let (subscriber, log) = layers(options);
+    subscriber.try_init().map_err(TelemetryError::Installed)?;
+    Ok(log)
+}
+
+fn layers(options: &Options) -> (impl Subscriber + Send + Sync + use<>, Log) {
+    let (filter, targets) = reload::Layer::new(targets(options.debug));
+    let lines = JsonLines::new(options);
+    let output = Arc::clone(&lines.output);
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    (subscriber, Log { targets, output })
+}
+
+/// The log of this process, to change how it is written.
+#[derive(Clone)]
+pub struct Log {
+    targets: reload::Handle<Targets, Registry>,
+    output: Arc<Mutex<Output>>,
+}
+
+impl Log {
+    /// Writes as these options say from the next line on; path and mask stay.
+    pub fn set(&self, debug: bool, max_bytes: u64, backup_count: u32) {
+        // Without a subscriber nothing is written.
+        drop(self.targets.reload(targets(debug)));
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output.file.set_limits(max_bytes, backup_count);
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
 }
 
 /// What is logged. Rocket tells whole URIs at info, and its launch lines come as warnings. What it
@@ -89,7 +120,7 @@ fn targets(debug: bool) -> Targets {
 /// Writes events as JSON lines.
 struct JsonLines {
     mask: Mask,
-    output: Mutex<Output>,
+    output: Arc<Mutex<Output>>,
 }
 
 struct Output {
@@ -107,7 +138,7 @@ impl JsonLines {
         );
         Self {
             mask: options.mask,
-            output: Mutex::new(Output { file, dropped: 0 }),
+            output: Arc::new(Mutex::new(Output { file, dropped: 0 })),
         }
     }
 
@@ -247,6 +278,30 @@ mod tests {
             });
             assert_eq!(lines(&path).len(), if debug { 2 } else { 1 });
         }
+    }
+
+    #[test]
+    fn a_log_takes_another_level_and_other_limits_while_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("general.log");
+        let (subscriber, log) = layers(&options(&path));
+        tracing::subscriber::with_default(subscriber, || {
+            let tell = || tracing::debug!("asked");
+            tell();
+            assert_eq!(lines(&path).len(), 0);
+            log.set(true, 1 << 20, 1);
+            tell();
+            assert_eq!(lines(&path).len(), 1);
+            log.set(true, 1, 3);
+            (0..6).for_each(|_| tell());
+            let kept = |number: u32| dir.path().join(format!("general.log.{number}")).exists();
+            assert_eq!([1, 2, 3, 4].map(kept), [true, true, true, false]);
+            log.set(false, 1, 1);
+            tracing::info!("always");
+            tell();
+            assert_eq!([1, 2, 3, 4].map(kept), [true, false, false, false]);
+            assert_eq!(lines(&path)[0]["message"], "always");
+        });
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl RotatingFile {
         }
     }
 
+    /// Begins anew at another size and keeps another number of older files, from the next line on.
+    pub(super) fn set_limits(&mut self, max_bytes: u64, backup_count: u32) {
+        self.max_bytes = max_bytes;
+        self.backup_count = backup_count;
+    }
+
     /// Appends a line, which ends in a line feed.
     ///
     /// # Errors
@@ -145,6 +151,7 @@ impl RotatingFile {
         if !self.is_full(size, room) {
             return Ok(());
         }
+        self.remove_surplus();
         for number in (1..self.backup_count).rev() {
             move_on(&self.older(number), &self.older(number + 1))?;
         }
@@ -152,6 +159,14 @@ impl RotatingFile {
             fs::remove_file(&self.path)
         } else {
             move_on(&self.path, &self.older(1))
+        }
+    }
+
+    /// Removes what was kept when more was.
+    fn remove_surplus(&self) {
+        let mut number = self.backup_count.saturating_add(1);
+        while fs::remove_file(self.older(number)).is_ok() {
+            number += 1;
         }
     }
 

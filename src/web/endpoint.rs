@@ -70,7 +70,8 @@ impl Endpoint {
         if marks.in_flight.is_none() {
             return Err(Failure::stopping());
         }
-        if marks.method == Method::Get && row.changes == Changes::Yes && !app.get_changes {
+        let rules = app.requests.get();
+        if marks.method == Method::Get && row.changes == Changes::Yes && !rules.get_changes {
             return Err(Failure::method("GET", "POST"));
         }
 
@@ -78,7 +79,7 @@ impl Endpoint {
             .uri()
             .query()
             .map_or(Ok(Pairs::new()), |query| from_query(query.raw().as_str()))?;
-        let credentials = credentials(request, &mut query, app.query_token)?;
+        let credentials = credentials(request, &mut query, rules.query_token)?;
         match row.handler {
             Handler::Open(run) => Ok(run(app)),
             Handler::Login(run) => {

@@ -28,6 +28,17 @@ pub use parts::{Configuration, Door, Identify};
 pub use server::{ServeError, ServerSettings, rocket, serve};
 pub use traffic::Traffic;
 
+use crate::live::Live;
+
+/// What requests may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestRules {
+    /// Whether `?token=` is taken (`[auth_token] query_token`).
+    pub query_token: bool,
+    /// Whether a GET may change state (`[application] get_changes`).
+    pub get_changes: bool,
+}
+
 /// What the handlers work with; one for the whole process, kept in Rocket's state.
 pub struct App {
     /// Tells who is calling.
@@ -36,10 +47,8 @@ pub struct App {
     pub door: Arc<dyn Door>,
     /// Shows and changes Barman's configuration.
     pub config: Arc<dyn Configuration>,
-    /// Whether `?token=` is taken (`[auth_token] query_token`).
-    pub query_token: bool,
-    /// Whether a GET may change state (`[application] get_changes`).
-    pub get_changes: bool,
+    /// What requests may look like.
+    pub requests: Arc<Live<RequestRules>>,
     /// What is being answered, and whether the service is stopping.
     pub traffic: Arc<Traffic>,
 }

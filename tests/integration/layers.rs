@@ -12,6 +12,7 @@ const ROWS: [&[&str]; 11] = [
         "atomicfile",
         "blocking",
         "clock",
+        "live",
         "redact",
         "telemetry",
         "audit",

@@ -229,13 +229,21 @@ fn callers_see_their_own_rights() {
     assert_eq!(by_password.status().code, 200);
 }
 
+fn with_query_token(app: &App, query_token: bool) {
+    let rules = *app.requests.get();
+    app.requests.set(RequestRules {
+        query_token,
+        ..rules
+    });
+}
+
 #[test]
 fn a_token_in_the_query_works_while_the_settings_allow_it() {
     let path = format!("/barman/list-servers?token={BOB_TOKEN}&x=1");
     let (client, _) = local(|_| ());
     let body = client.get(&path).dispatch().into_json_text();
     assert_eq!(body["list"], json!({"user": "bob", "given": [["x", "1"]]}));
-    let (client, play) = local(|app| app.query_token = false);
+    let (client, play) = local(|app| with_query_token(app, false));
     assert_eq!(client.get(&path).dispatch().status().code, 401);
     assert_eq!(play.started(), 0);
 }
@@ -245,7 +253,7 @@ fn credentials_in_two_places_are_refused() {
     let (client, play) = local(|_| ());
     let in_query = format!("/barman/check?token={ANN_TOKEN}");
     for query_token in [true, false] {
-        let (client, play) = local(|app| app.query_token = query_token);
+        let (client, play) = local(|app| with_query_token(app, query_token));
         let both = bearer(client.get(&in_query), ANN_TOKEN).dispatch();
         assert_eq!(both.status().code, 400);
         assert_eq!(play.started(), 0);

@@ -265,8 +265,10 @@ fn app(play: &Arc<Play>) -> App {
         auth: Arc::clone(play) as Arc<dyn Identify>,
         door: Arc::clone(play) as Arc<dyn Door>,
         config: Arc::clone(play) as Arc<dyn Configuration>,
-        query_token: true,
-        get_changes: true,
+        requests: Arc::new(Live::new(RequestRules {
+            query_token: true,
+            get_changes: true,
+        })),
         traffic: Arc::default(),
     }
 }

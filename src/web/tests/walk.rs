@@ -180,7 +180,12 @@ fn override_headers_are_ignored() {
 
 #[test]
 fn with_get_changes_off_a_get_changes_nothing() {
-    let (client, play) = local(|app| app.get_changes = false);
+    let (client, play) = local(|app| {
+        app.requests.set(RequestRules {
+            query_token: true,
+            get_changes: false,
+        });
+    });
     for path in ["/auth/logout", "/barman/reload", "/history/cancel"] {
         let answer = client.get(path).header(bearer(ANN_TOKEN)).dispatch();
         assert_eq!(answer.status().code, 405, "{path}");

@@ -1,0 +1,193 @@
+//! The configuration in force, and the parts that follow it while the service runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::audit::Audit;
+use crate::auth::Auth;
+use crate::catalogue::argv::{Places, Resolve, ResolveError, Target};
+use crate::dispatch::Rules;
+use crate::jobs::{Jobs, Limits};
+use crate::live::Live;
+use crate::runner::Host;
+use crate::runner::ssh::{Link, LinkError};
+use crate::settings::keys::Applies;
+use crate::settings::{Changed, Problems, Settings, changes, examine, in_force};
+use crate::telemetry::Log;
+use crate::web::RequestRules;
+
+/// The configuration of a running service.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    settings: Arc<Live<Settings>>,
+    followers: Followers,
+    /// Held from the look at the file until its settings are in force: the last one who looks wins.
+    changing: Mutex<()>,
+}
+
+/// The parts that take what counts without a restart.
+#[derive(Debug)]
+pub(super) struct Followers {
+    /// Where Barman runs, as it was at the start.
+    pub(super) host: Host,
+    /// Takes the life of the tokens.
+    pub(super) auth: Arc<Auth>,
+    /// Takes the limits of jobs.
+    pub(super) jobs: Jobs,
+    /// Takes the rules about commands.
+    pub(super) rules: Arc<Live<Rules>>,
+    /// Takes what requests may look like.
+    pub(super) requests: Arc<Live<RequestRules>>,
+    /// Takes the months that are kept.
+    pub(super) audit: Arc<Audit>,
+    /// Takes level and sizes.
+    pub(super) log: Log,
+}
+
+impl Configuration {
+    /// The configuration that a service starts with; the followers have it already.
+    pub(super) fn new(settings: Settings, followers: Followers) -> Self {
+        Self {
+            settings: Arc::new(Live::new(settings)),
+            followers,
+            changing: Mutex::default(),
+        }
+    }
+
+    /// The settings in force: what counts from the next start only is as it was at this one.
+    #[expect(dead_code, reason = "for changes over HTTP")]
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
+    }
+
+    /// Puts in force what counts without a restart. All that differs from what is in force is told,
+    /// what needs a restart each time until it comes.
+    #[expect(dead_code, reason = "for changes over HTTP")]
+    pub(super) fn apply(&self, new: Settings) -> Vec<Changed> {
+        let _one_at_a_time = self.changing();
+        self.follow(new)
+    }
+
+    /// Reads the file again, checks it as a start does, and puts it in force. Blocks.
+    ///
+    /// # Errors
+    /// With all that is wrong. Nothing changes then.
+    pub(super) fn reload(&self) -> Result<Vec<Changed>, Problems> {
+        let _one_at_a_time = self.changing();
+        let path = self.settings.get().path.clone();
+        let read = examine(&path).for_service().inspect_err(|problems| {
+            for problem in problems {
+                tracing::error!(%problem, "the configuration stays as it was");
+            }
+        });
+        Ok(self.follow(read?))
+    }
+
+    fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follow(&self, new: Settings) -> Vec<Changed> {
+        let old = self.settings.get();
+        let changed = changes(&old, &new);
+        let settings = in_force(&old, new);
+        self.followers.follow(&settings);
+        self.settings.set(settings);
+        tracing::info!(changed = %names(&changed, Applies::Now), "the configuration was read again");
+        let restart = names(&changed, Applies::Restart);
+        if !restart.is_empty() {
+            tracing::warn!(keys = %restart, "these keys count from the next start");
+        }
+        changed
+    }
+}
+
+/// The keys that count then, as a reader finds them in the file.
+pub(super) fn names(changed: &[Changed], applies: Applies) -> String {
+    let names: Vec<_> = changed
+        .iter()
+        .filter(|changed| changed.applies == applies)
+        .map(ToString::to_string)
+        .collect();
+    names.join(", ")
+}
+
+impl Followers {
+    fn follow(&self, settings: &Settings) {
+        let Settings {
+            application, log, ..
+        } = settings;
+        self.auth.set_token_life(settings.auth_token.token_life);
+        self.jobs.set_limits(limits(settings));
+        self.rules.set(rules(settings, &self.host));
+        self.requests.set(request_rules(settings));
+        self.audit.set_keep_months(settings.audit.keep_months);
+        self.log
+            .set(application.debug, log.max_bytes, log.backup_count);
+    }
+}
+
+pub(super) fn request_rules(settings: &Settings) -> RequestRules {
+    RequestRules {
+        query_token: settings.auth_token.query_token,
+        get_changes: settings.application.get_changes,
+    }
+}
+
+pub(super) fn limits(settings: &Settings) -> Limits {
+    Limits {
+        max_jobs: settings.barman.max_jobs,
+        queue: settings.barman.queue,
+        output_limit: settings.barman.output_limit,
+        sync_timeout: settings.barman.sync_timeout,
+        users: settings.user.config_file.clone(),
+        keep_months: settings.application.keep_months,
+    }
+}
+
+/// Asks the Barman host where its paths lead.
+#[derive(Debug)]
+struct There(Link);
+
+impl Resolve for There {
+    fn resolve(&self, path: &Path) -> Result<PathBuf, ResolveError> {
+        self.0.resolve(path).map_err(|error| match error {
+            LinkError::Io(source) => ResolveError::Path(source),
+            error => ResolveError::Host {
+                words: error.to_string(),
+                reason: error.word(),
+            },
+        })
+    }
+}
+
+pub(super) fn rules(settings: &Settings, host: &Host) -> Rules {
+    let barman = &settings.barman;
+    let target = |target: &crate::settings::Target| Target {
+        name: target.name.clone(),
+        ssh_command: target.ssh_command.clone(),
+        directories: target.directories.clone(),
+    };
+    let mut time_limits: Vec<_> = barman
+        .job_timeouts
+        .iter()
+        .map(|(name, limit)| (Some(name.clone()), *limit))
+        .collect();
+    time_limits.push((None, barman.job_timeout));
+    Rules {
+        places: Places {
+            any_target: barman.any_target,
+            targets: settings.targets.iter().map(target).collect(),
+            exchange_directory: barman.exchange_directory.clone(),
+            allow_commands: barman.allow_commands.clone(),
+            unlock: settings.config.unlock.clone(),
+            elsewhere: match host {
+                Host::Here => None,
+                Host::There(link) => Some(Arc::new(There(link.clone()))),
+            },
+        },
+        async_commands: barman.async_command.clone(),
+        time_limits,
+        get_changes: settings.application.get_changes,
+    }
+}
