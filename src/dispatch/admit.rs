@@ -81,6 +81,8 @@ impl Dispatch {
                 .take_while(|word| *word != "--")
                 .any(|word| *word == flag)
         });
+        let command = command.name.as_str();
+        tracing::debug!(command, at_once, "a command was admitted");
         let data = match (json, plain) {
             (false, _) => DataForm::Lines,
             (true, Some(option)) => DataForm::Text(option.clone()),

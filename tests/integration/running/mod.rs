@@ -5,6 +5,7 @@ mod endings;
 mod limits;
 mod output;
 mod queue;
+mod reloading;
 mod starting;
 mod stopping;
 
