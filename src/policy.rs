@@ -71,6 +71,23 @@ impl Rights {
     /// # Errors
     /// When the text has another form, an entry is no [`Rule`], or there are too many.
     pub fn parse_list(text: &str) -> Result<Vec<Rule>, PolicyError> {
+        let entries = Self::entries(text)?;
+        entries.iter().map(|entry| Rule::parse(entry)).collect()
+    }
+
+    /// All that is wrong with a list, where [`Rights::parse_list`] tells the first.
+    #[must_use]
+    pub fn faults(text: &str) -> Vec<PolicyError> {
+        match Self::entries(text) {
+            Ok(entries) => {
+                let rules = entries.iter().map(|entry| Rule::parse(entry));
+                rules.filter_map(Result::err).collect()
+            }
+            Err(error) => vec![error],
+        }
+    }
+
+    fn entries(text: &str) -> Result<Vec<String>, PolicyError> {
         if text.len() > MAX_LIST {
             return Err(PolicyError::TooMany);
         }
@@ -86,7 +103,7 @@ impl Rights {
         if entries.len() > MAX_RULES {
             return Err(PolicyError::TooMany);
         }
-        entries.iter().map(|entry| Rule::parse(entry)).collect()
+        Ok(entries)
     }
 
     /// What is allowed; empty = everything.

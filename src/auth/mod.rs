@@ -2,6 +2,7 @@
 //!
 //! What a caller may do stands in the rights that come with it; deciding is `policy`'s part.
 
+mod check;
 mod clock;
 mod filestate;
 mod hasher;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
+pub use check::check_users;
 pub use clock::{Clock, SystemClock};
 pub use listing::{Listing, User, UsersError};
 pub use secret::{Secret, SecretError};

@@ -4,13 +4,17 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::settings::{Problems, examine};
+use super::serve::COMMANDS_FILE;
+use crate::auth::check_users;
+use crate::catalogue::traits::Traits;
+use crate::settings::{Problem, Problems, examine};
 
-/// Checks a configuration file and what it names. Problems go to standard error, one line each
-/// with file and line; exit code 1 tells that there are some.
+/// Checks a configuration file, what it names, the users file and the facts about commands.
+/// Problems go to standard error, one line each with file and line; exit code 1 tells that there
+/// are some.
 #[must_use]
 pub(super) fn run(path: &Path) -> ExitCode {
-    let problems = check(path);
+    let problems = check(path, Path::new(COMMANDS_FILE));
     // Where nobody reads the answer, the exit code still tells it.
     if problems.is_empty() {
         drop(writeln!(io::stdout(), "{}: OK", path.display()));
@@ -21,9 +25,38 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
 }
 
-/// Everything that is wrong with a file, or, when it can be read, with what it names.
-fn check(path: &Path) -> Problems {
-    examine(path).problems().clone()
+fn check(path: &Path, commands: &Path) -> Problems {
+    let examined = examine(path);
+    let mut problems = examined.problems().clone();
+    let users = examined.users().map(check_users).unwrap_or_default();
+    for problem in users.iter().chain(&check_commands(commands)) {
+        problems.add(problem.clone());
+    }
+    problems
+}
+
+/// A file of facts that can't be read stops the start. Its first problem hides the others.
+fn check_commands(path: &Path) -> Option<Problem> {
+    let problem = |line, wrong, write: &str| Problem {
+        file: path.to_owned(),
+        line,
+        section: None,
+        key: None,
+        wrong,
+        write: write.to_owned(),
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let error = Traits::with_override(&text).err()?;
+            let write = "see \"commands.conf\" in API.md for what it may say";
+            Some(problem(Some(error.line), error.problem, write))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            let wrong = format!("it can't be read: {error}");
+            Some(problem(None, wrong, "mend it, or remove it"))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -33,30 +66,45 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn problems_of_the_text_come_before_those_of_the_files() {
+    fn all_files_are_told_of_in_one_run() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.conf");
-        let command = dir.path().join("barman");
+        let at = |name: &str| dir.path().join(name);
+        let (path, command, commands) = (at("x.conf"), at("barman"), at("commands.conf"));
         fs::write(&command, "").unwrap();
-        fs::set_permissions(&command, fs::Permissions::from_mode(0o777)).unwrap();
+        let mode = |mode| fs::set_permissions(&command, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o777);
         let text = format!(
-            "[application]\nstore_directory = {0}/store\n[barman]\ncommand = {0}/barman\n",
+            "[user]\nconfig_file = {0}/client.conf\n[application]\nstore_directory = {0}/store\n[barman]\ncommand = {0}/barman\n",
             dir.path().display()
         );
         fs::write(&path, format!("{text}color = red\n")).unwrap();
-        assert!(
-            check(&path)
-                .to_string()
-                .contains("x.conf:5: [barman] color: there is no such key")
-        );
+        fs::write(at("client.conf"), "[ada]\naccess = []\n").unwrap();
+        fs::write(&commands, "[backup]\nfast = true\n").unwrap();
+        let told = check(&path, &commands).to_string();
+        for (line, words) in told.lines().zip([
+            "x.conf:6: [barman] command: ",
+            "x.conf:7: [barman] color: there is no such key",
+            "client.conf:1: [ada] password: it has no password",
+            "commands.conf:2: ",
+        ]) {
+            assert!(line.contains(words), "{line} {words}");
+        }
+        assert_eq!(told.lines().count(), 4, "{told}");
+        assert_eq!(run(&path), ExitCode::FAILURE);
+
         fs::write(&path, &text).unwrap();
-        assert!(
-            check(&path)
-                .to_string()
-                .contains("every account may replace the program")
-        );
-        fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(check(&path).is_empty());
+        fs::remove_file(at("client.conf")).unwrap();
+        fs::remove_file(&commands).unwrap();
+        mode(0o755);
+        assert!(check(&path, &commands).is_empty());
         assert_eq!(run(&path), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn the_users_are_not_looked_for_where_a_wrong_line_may_name_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.conf");
+        fs::write(&path, "[user]\nconfig_file = client.conf\n").unwrap();
+        assert_eq!(examine(&path).users(), None);
     }
 }

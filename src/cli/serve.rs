@@ -29,7 +29,7 @@ use crate::telemetry;
 use crate::web::{self, App, ServerSettings, Traffic};
 
 /// The file that is read over the built-in facts about commands, where it exists.
-const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
+pub(super) const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
 
 /// How often Barman's program and jobs without a supervisor are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);

@@ -165,10 +165,15 @@ impl Builder<'_> {
 
     fn unknown(&mut self, entry: &Entry, table: &str) {
         let elsewhere = keys::KEYS.iter().find(|key| key.name == entry.key);
-        let write = match (keys::nearest(&entry.key, keys::names(table)), elsewhere) {
-            (_, Some(key)) => format!("write it in [{}]", key.section),
-            (Some(near), _) => format!("write {near}"),
-            (None, None) => {
+        let all = keys::KEYS.iter().map(|key| key.name);
+        let near_elsewhere = keys::nearest(&entry.key, all)
+            .and_then(|near| keys::KEYS.iter().find(|key| key.name == near));
+        let near = keys::nearest(&entry.key, keys::names(table));
+        let write = match (elsewhere, near, near_elsewhere) {
+            (Some(key), _, _) => format!("write it in [{}]", key.section),
+            (None, Some(near), _) => format!("write {near}"),
+            (None, None, Some(key)) => format!("write {} in [{}]", key.name, key.section),
+            (None, None, None) => {
                 format!(
                     "write one of {}, or remove the line",
                     keys::names(table).collect::<Vec<_>>().join(", ")

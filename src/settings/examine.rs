@@ -13,7 +13,14 @@ use super::{Settings, build, raw, read_text};
 pub struct Examined {
     settings: Option<Settings>,
     problems: Problems,
+    /// The lines of the keys that were read without a problem.
+    lines: Lines,
+    /// Whether there is no problem with the text.
+    faultless: bool,
 }
+
+/// Lines by section and key.
+type Lines = BTreeMap<(String, String), usize>;
 
 /// Reads a file and checks it and the files and folders that it names.
 #[must_use]
@@ -25,6 +32,8 @@ pub fn examine(path: &Path) -> Examined {
             return Examined {
                 settings: None,
                 problems,
+                lines: Lines::new(),
+                faultless: false,
             };
         }
     };
@@ -53,11 +62,12 @@ pub fn examine(path: &Path) -> Examined {
     Examined {
         settings: Some(settings),
         problems,
+        lines,
+        faultless,
     }
 }
 
-/// The lines of the keys that were read without a problem.
-fn good_lines(raw: &Raw, problems: &Problems) -> BTreeMap<(String, String), usize> {
+fn good_lines(raw: &Raw, problems: &Problems) -> Lines {
     let is_wrong = |line: usize| problems.iter().any(|problem| problem.line == Some(line));
     raw.entries
         .iter()
@@ -67,16 +77,19 @@ fn good_lines(raw: &Raw, problems: &Problems) -> BTreeMap<(String, String), usiz
 }
 
 impl Examined {
-    /// What it says, with the default for what is wrong; `None` when it can't be read at all.
-    #[must_use]
-    pub fn settings(&self) -> Option<&Settings> {
-        self.settings.as_ref()
-    }
-
     /// All that is wrong, in the order of the file.
     #[must_use]
     pub fn problems(&self) -> &Problems {
         &self.problems
+    }
+
+    /// The file of the users; `None` where a line that can't be read may have meant another one.
+    #[must_use]
+    pub fn users(&self) -> Option<&Path> {
+        let key = ("user".to_owned(), "config_file".to_owned());
+        let meant = self.faultless || self.lines.contains_key(&key);
+        let settings = self.settings.as_ref().filter(|_| meant)?;
+        Some(&settings.user.config_file)
     }
 
     /// The settings, for the service to run with.
@@ -156,6 +169,6 @@ mod tests {
         assert_eq!(examine(&path).for_service().is_err(), as_root);
         fs::set_permissions(&barman, fs::Permissions::from_mode(0o757)).unwrap();
         assert!(examine(&path).for_service().is_err());
-        assert!(examine(&dir.path().join("none")).settings().is_none());
+        assert!(examine(&dir.path().join("none")).users().is_none());
     }
 }

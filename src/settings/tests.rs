@@ -311,17 +311,6 @@ fn the_reference_has_a_row_for_every_key() {
 }
 
 #[test]
-fn the_sample_of_the_users_holds_no_user() {
-    let sample = include_str!("../../conf/client.conf");
-    assert!(
-        sample
-            .lines()
-            .all(|line| line.is_empty() || line.starts_with('#')),
-        "{sample}"
-    );
-}
-
-#[test]
 fn the_documentation_holds_the_reference() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("share/doc/API.md");
     let page = std::fs::read_to_string(&path).unwrap();

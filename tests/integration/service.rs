@@ -1,6 +1,7 @@
 //! The service itself: its routes, its program, its catalogue and its logs.
 
 mod catalogue;
+mod checking;
 mod logs;
 mod program;
 mod routes;
