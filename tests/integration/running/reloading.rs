@@ -387,6 +387,15 @@ fn a_barman_that_does_not_answer_holds_no_setting_back() {
     );
 }
 
+/// Ends the work of others when dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn storms_of_hangups_under_load_lose_no_request() {
     let bench = Bench::new(&json!({}), &[]);
@@ -408,6 +417,8 @@ fn storms_of_hangups_under_load_lose_no_request() {
                 }
             });
         }
+        // However this ends: who waits for the workers has to tell them.
+        let _stop = Stop(&over);
         for number in 0..200 {
             let value = match number % 3 {
                 0 => "barman.max_jobs = 5",
@@ -418,9 +429,8 @@ fn storms_of_hangups_under_load_lose_no_request() {
             signal(bench.server.pid().into(), Signal::HUP);
             std::thread::sleep(Duration::from_millis(5));
         }
-        let told = change(site, &["barman.max_jobs = 7"]);
-        assert!(told.contains("[barman] max_jobs"), "{told}");
-        over.store(true, Ordering::Relaxed);
+        // A hangup of the storm that comes late may be the one that takes it.
+        change(site, &["barman.max_jobs = 7"]);
     });
     assert!(answered.load(Ordering::Relaxed) > 20, "{answered:?}");
     assert_eq!(admin.finished(&ticket)["state"], "done");
