@@ -188,7 +188,8 @@ impl Auth {
         &self.users
     }
 
-    /// Gives tokens another life. One that was given for longer than that is good no more.
+    /// Gives tokens another life, those too that were given before: none is good for longer than
+    /// this.
     pub fn set_token_life(&self, life: Duration) {
         self.tokens.set_life(life);
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::catalogue::argv::{Places, Resolve, ResolveError, Target};
+use crate::configfile::Running;
 use crate::dispatch::Rules;
 use crate::jobs::{Jobs, Limits};
 use crate::live::Live;
@@ -40,6 +41,8 @@ pub(super) struct Followers {
     pub(super) requests: Arc<Live<RequestRules>>,
     /// Takes the months that are kept.
     pub(super) audit: Arc<Audit>,
+    /// Takes the keys of Barman's configuration that may be set though they are dangerous.
+    pub(super) unlock: Arc<Live<Vec<String>>>,
     /// Takes level and sizes.
     pub(super) log: Log,
 }
@@ -52,35 +55,6 @@ impl Configuration {
             followers,
             changing: Mutex::default(),
         }
-    }
-
-    /// The settings in force: what counts from the next start only is as it was at this one.
-    #[expect(dead_code, reason = "for changes over HTTP")]
-    pub(super) fn settings(&self) -> Arc<Settings> {
-        self.settings.get()
-    }
-
-    /// Puts in force what counts without a restart. All that differs from what is in force is told,
-    /// what needs a restart each time until it comes.
-    #[expect(dead_code, reason = "for changes over HTTP")]
-    pub(super) fn apply(&self, new: Settings) -> Vec<Changed> {
-        let _one_at_a_time = self.changing();
-        self.follow(new)
-    }
-
-    /// Reads the file again, checks it as a start does, and puts it in force. Blocks.
-    ///
-    /// # Errors
-    /// With all that is wrong. Nothing changes then.
-    pub(super) fn reload(&self) -> Result<Vec<Changed>, Problems> {
-        let _one_at_a_time = self.changing();
-        let path = self.settings.get().path.clone();
-        let read = examine(&path).for_service().inspect_err(|problems| {
-            for problem in problems {
-                tracing::error!(%problem, "the configuration stays as it was");
-            }
-        });
-        Ok(self.follow(read?))
     }
 
     fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
@@ -99,6 +73,23 @@ impl Configuration {
             tracing::warn!(keys = %restart, "these keys count from the next start");
         }
         changed
+    }
+}
+
+impl Running for Configuration {
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
+    }
+
+    fn reload(&self) -> Result<Vec<Changed>, Problems> {
+        let _one_at_a_time = self.changing();
+        let path = self.settings.get().path.clone();
+        let read = examine(&path).for_service().inspect_err(|problems| {
+            for problem in problems {
+                tracing::error!(%problem, "the configuration stays as it was");
+            }
+        });
+        Ok(self.follow(read?))
     }
 }
 
@@ -122,6 +113,7 @@ impl Followers {
         self.rules.set(rules(settings, &self.host));
         self.requests.set(request_rules(settings));
         self.audit.set_keep_months(settings.audit.keep_months);
+        self.unlock.set(settings.config.unlock.clone());
         self.log
             .set(application.debug, log.max_bytes, log.backup_count);
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::Signal;
 
 use super::configuration::{Configuration, names};
+use crate::configfile::Running;
 use crate::refresh::{Refresh, RefreshError};
 use crate::settings::keys::Applies;
 use crate::store::Store;

@@ -14,7 +14,7 @@ use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::blocking;
 use crate::catalogue::traits::Traits;
-use crate::configfile::ConfigFiles;
+use crate::configfile::{self, ConfigFiles, OwnFile, Running};
 use crate::dispatch::Dispatch;
 use crate::jobs::rotate::Rotation;
 use crate::jobs::{Jobs, far, reconcile};
@@ -49,6 +49,9 @@ const LOOK_AGAIN_THERE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the configuration, the environment or the store does not hold, or the address is taken.
 pub(super) fn run(config: &Path) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        configfile::mend(config).context("a change of this file was cut short")?;
+    }
     let settings = examine(config).for_service()?;
     let store = Store::open(&settings.application.store_directory)?;
     let log = telemetry::to_file(&log_options(&settings, &store))?;
@@ -82,6 +85,7 @@ struct Parts {
     traits: Traits,
     audit: Arc<Audit>,
     config: Arc<ConfigFiles>,
+    unlock: Arc<Live<Vec<String>>>,
     /// Where a reload is answered.
     answer: PathBuf,
 }
@@ -103,11 +107,12 @@ impl Parts {
         };
         let refresh = Arc::new(Refresh::new(barman, store.clone(), garbage.clone()));
         let audit = Arc::new(Audit::open(&store.logs(), settings.audit.keep_months)?);
+        let unlock = Arc::new(Live::new(settings.config.unlock.clone()));
         let config = ConfigFiles::new(
             Arc::clone(&refresh),
             Arc::clone(&audit),
             store,
-            settings.config.unlock.clone(),
+            Arc::clone(&unlock),
         );
         Ok(Self {
             auth: Arc::new(Auth::new(super::auth_settings(settings, store)?)?),
@@ -116,6 +121,7 @@ impl Parts {
             traits,
             audit,
             config: Arc::new(config),
+            unlock,
             answer,
         })
     }
@@ -140,6 +146,7 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         traits,
         audit,
         config,
+        unlock,
         answer,
     } = parts;
     tokio::spawn(settle_changes(Arc::clone(&config)));
@@ -167,9 +174,12 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         rules: Arc::clone(&rules),
         requests: Arc::clone(&requests),
         audit: Arc::clone(&audit),
+        unlock,
         log,
     };
     let configuration = Arc::new(Configuration::new(settings, followers));
+    let running = Arc::clone(&configuration) as Arc<dyn Running>;
+    let own_config = OwnFile::new(running, Arc::clone(&audit), jobs.store());
     tokio::spawn(reload::configuration_on_hangup(
         configuration,
         answer,
@@ -181,6 +191,7 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         auth,
         door: Arc::new(door),
         config: Arc::new(config),
+        own_config: Arc::new(Arc::new(own_config)),
         requests,
         traffic,
     });

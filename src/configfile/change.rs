@@ -7,18 +7,18 @@
 use serde_json::{Value, json};
 
 use super::check::Rules;
+use super::commit::Commit;
 use super::edit;
 use super::error::ConfigError;
 use super::mask::Mask;
-use super::revisions::{Bytes, Edit, Place, Revision, State, Turn, new_id};
-use super::settle::{self, Settled};
+use super::revisions::{Bytes, Edit, Revision, Turn};
+use super::settle;
 use super::tree::{ConfFile, Role, Tree};
-use super::wish::Wish;
-use super::{Answer, ConfigFiles, Request, candidate, diff, show};
-use crate::clock;
+use super::wish::{self, Wish};
+use super::{Answer, ConfigFiles, Request, candidate, diff, history, show};
 use crate::inifile::Document;
 use crate::names::Ticket;
-use crate::runner::files::{Access, Expected, FilesError};
+use crate::runner::files::Access;
 
 /// Other files, decided on and not yet there.
 struct Plan {
@@ -33,7 +33,7 @@ struct Plan {
 impl ConfigFiles {
     /// `/config/barman/change`.
     pub(super) fn change(&self, mut request: Request) -> Result<Answer, ConfigError> {
-        let wish = Wish::read(std::mem::take(&mut request.parameters))?;
+        let wish = Wish::read(std::mem::take(&mut request.parameters), wish::of_barman)?;
         let version = self.version();
         let rules = self.rules(&request, version.as_deref());
         for wanted in &wish.wanted {
@@ -43,15 +43,15 @@ impl ConfigFiles {
         let old = self.tree(version.as_deref())?;
         let needs = |key: &str| rules.wants_precondition(key);
         let needing = wish.wanted.iter().find(|wanted| needs(&wanted.key));
-        let needing = needing.map(super::wish::Wanted::name);
-        let seen = compare(&request, &old)?;
+        let needing = needing.map(wish::Wanted::name);
+        let seen = compare(&request, &old.etag())?;
         let new = edit::apply(&old, &wish, &rules)?;
         if let (false, Some(name)) = (seen, needing) {
             return Err(no_precondition(&name));
         }
         let plan = Plan {
             edits: edits(&old, &new),
-            keys: wish.wanted.iter().map(super::wish::Wanted::name).collect(),
+            keys: wish.wanted.iter().map(wish::Wanted::name).collect(),
             undoes: None,
             dry_run: wish.dry_run,
             old,
@@ -62,23 +62,13 @@ impl ConfigFiles {
 
     /// `/config/barman/rollback`.
     pub(super) fn rollback(&self, mut request: Request) -> Result<Answer, ConfigError> {
-        let (id, dry_run) = super::history::read_rollback(&mut request.parameters)?;
+        let (id, dry_run) = history::read_rollback(&mut request.parameters)?;
         let version = self.version();
         let rules = self.rules(&request, version.as_deref());
         let turn = self.begin()?;
-        let (revision, state) = self
-            .journal
-            .find(&id)
-            .map_err(ConfigError::Journal)?
-            .ok_or_else(|| super::history::no_revision(&id))?;
+        let revision = history::made(&self.journal, &id)?;
         let old = self.tree(version.as_deref())?;
-        let seen = compare(&request, &old)?;
-        if state != State::Done {
-            let words = format!(
-                "revision {id} was cut short and waits for a person; mend its files by hand"
-            );
-            return Err(ConfigError::Conflict(words));
-        }
+        let seen = compare(&request, &old.etag())?;
         let new = undone(&old, &revision)?;
         let keys = edit::changed(&old.view(), &new.view());
         let mut needing = None;
@@ -139,23 +129,13 @@ impl ConfigFiles {
             answer.add("warnings", json!(warnings));
             return Ok(answer);
         }
-        let id = new_id().map_err(ConfigError::Journal)?;
-        let mut entry = request.entry.clone();
-        entry.ticket = Some(id.to_string());
-        entry.outcome = Some(keys.join(", "));
-        self.audit.record(&entry).map_err(ConfigError::Audit)?;
-        let revision = Revision {
-            id,
-            at: clock::text(clock::now()),
-            user: request.user.clone(),
-            request_id: entry.request_id.clone().unwrap_or_default(),
-            keys,
-            undoes,
-            files: edits,
+        let commit = Commit {
+            journal: &self.journal,
+            audit: &self.audit,
+            host: &barman.host,
+            lock: Some(&old.lock),
         };
-        let written = self.journal.write(turn, &revision);
-        let place = written.map_err(ConfigError::Journal)?;
-        self.replace(turn, &place, &revision, &old)?;
+        let revision = commit.make(turn, request, keys, undoes, edits)?;
         self.refresh.forget_servers();
         let mut answer = self.shown(&new, request, "");
         answer.add("revision", revision.id.as_str().into());
@@ -165,63 +145,10 @@ impl ConfigFiles {
         Ok(answer)
     }
 
-    /// Replaces the files, under the lock that Barman's own writer takes, and marks the revision.
-    fn replace(
-        &self,
-        turn: &Turn,
-        place: &Place,
-        revision: &Revision,
-        old: &Tree,
-    ) -> Result<(), ConfigError> {
-        let host = &self.refresh.barman().host;
-        let changes: Vec<_> = revision
-            .files
-            .iter()
-            .map(|edit| {
-                let expected = edit.before.as_ref();
-                let expected =
-                    expected.map_or(Expected::Absent, |before| Expected::Digest(before.digest()));
-                settle::change(edit, expected)
-            })
-            .collect();
-        let Err(error) = host.replace(Some(&old.lock), &changes) else {
-            if let Err(error) = self.journal.mark_done(turn, place) {
-                // The next change, or the next start, finds the new files and marks it.
-                tracing::error!(%error, revision = %place.id, "a change that was made can't be marked as made");
-            }
-            return Ok(());
-        };
-        if !matches!(error, FilesError::Partly { .. } | FilesError::Link(_)) {
-            self.journal
-                .forget(turn, place)
-                .map_err(ConfigError::Journal)?;
-            return Err(match error {
-                FilesError::Stale { path } => ConfigError::Stale(format!(
-                    "{} was changed by somebody else meanwhile: read the configuration again",
-                    path.display()
-                )),
-                error => error.into(),
-            });
-        }
-        match settle::one(&self.journal, turn, host, place) {
-            Ok(Settled::Made) => Ok(()),
-            Ok(Settled::Dropped) => Err(error.into()),
-            Ok(Settled::Left) => Err(ConfigError::Conflict(format!(
-                "the files are neither as they were nor as they were to be, and revision {} has \
-                 both: {error}",
-                place.id
-            ))),
-            Err(_) => Err(ConfigError::InDoubt {
-                revision: place.id.to_string(),
-                source: Box::new(error.into()),
-            }),
-        }
-    }
-
     fn rules<'a>(&'a self, request: &Request, version: Option<&'a str>) -> Rules<'a> {
         Rules {
             keys: &self.keys,
-            unlock: &self.unlock,
+            unlock: self.unlock.get(),
             full: request.full,
             version,
         }
@@ -238,7 +165,7 @@ impl ConfigFiles {
 }
 
 impl Answer {
-    fn add(&mut self, name: &str, value: Value) {
+    pub(super) fn add(&mut self, name: &str, value: Value) {
         if let Some(body) = self.body.as_object_mut() {
             body.insert(name.to_owned(), value);
         }
@@ -246,11 +173,10 @@ impl Answer {
 }
 
 /// Whether the caller has said which files were seen; a refusal when they are not these.
-fn compare(request: &Request, tree: &Tree) -> Result<bool, ConfigError> {
+pub(super) fn compare(request: &Request, etag: &str) -> Result<bool, ConfigError> {
     let Some(given) = &request.if_match else {
         return Ok(false);
     };
-    let etag = tree.etag();
     // `*` would mean "whatever is there", which is just what the question is about.
     if given.split(',').any(|tag| tag.trim() == etag) {
         return Ok(true);
@@ -318,12 +244,7 @@ fn undone(old: &Tree, revision: &Revision) -> Result<Tree, ConfigError> {
         let now = at.and_then(|at| new.files.get(at));
         let now = now.map(|file| file.document.to_bytes());
         if now.as_ref() != edit.after.as_ref().map(|bytes| &bytes.0) {
-            return Err(ConfigError::Conflict(format!(
-                "{} was changed after revision {}: roll back the later revisions first, or \
-                 change the keys",
-                edit.path.display(),
-                revision.id
-            )));
+            return Err(history::changed_since(edit, revision));
         }
         let document = match &edit.before {
             None => None,

@@ -1,5 +1,7 @@
 //! Whether a caller may change a key, and whether Barman would heed it.
 
+use std::sync::Arc;
+
 use super::conninfo;
 use super::error::ConfigError;
 use super::mask::is_conninfo;
@@ -19,7 +21,7 @@ pub(super) struct Rules<'a> {
     /// What is known of each key.
     pub(super) keys: &'a ConfigKeys,
     /// Keys that `[config] unlock` names.
-    pub(super) unlock: &'a [String],
+    pub(super) unlock: Arc<Vec<String>>,
     /// Whether the caller has full access.
     pub(super) full: bool,
     /// Barman's version, where it is known.

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn secrets_are_hidden_in_changed_lines_and_in_those_around() {
         let old = "[main]\n# password=s3cret\nconninfo = host=pg\n  password=s3cret\nssh_command = ssh s3cret\nx = 1\nconninfo : password=s3cret host=pg\n";
-        let new = "[main]\nconninfo = host=pg user=u password=s3cret2\nencryption_passphrase_command = echo s3cret\nx = 2\n";
+        let new = "[main]\nconninfo = host=pg user=u password=s3cret2\nencryption_passphrase_command = echo s3cret\n;  Encryption_passphrase_command: echo s3cret\n#ssh_command=s3cret\nx = 2\n";
         let shown = diff(Some(old), Some(new), false);
         assert!(!shown.contains("s3cret"), "{shown}");
         assert!(

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::error::ConfigError;
 use super::mask::Mask;
-use super::revisions::{Bytes, Revision, State};
-use super::{Answer, ConfigFiles, Request, diff};
+use super::revisions::{Bytes, Edit, Journal, Revision, State};
+use super::{Answer, diff};
 use crate::inifile::Document;
 use crate::names::Ticket;
 use crate::parameters::{Parameters, Value as Parameter};
@@ -16,78 +16,99 @@ const PAGE: usize = 50;
 /// The most revisions in an answer.
 const PAGE_LIMIT: usize = 1000;
 
-impl ConfigFiles {
-    /// `/config/barman/revisions`: the newest first.
-    pub(super) fn revisions(&self, mut request: Request) -> Result<Answer, ConfigError> {
-        let given = &mut request.parameters;
-        let limit = match text(given, "limit")? {
-            None => PAGE,
-            Some(text) => {
-                let limit = text.parse().ok();
-                let limit = limit.filter(|limit| (1..=PAGE_LIMIT).contains(limit));
-                limit.ok_or_else(|| {
-                    let words = format!("limit {text:?} is not a number from 1 to {PAGE_LIMIT}");
-                    ConfigError::Invalid(words)
-                })?
-            }
+/// The newest first, as many as the parameters say.
+pub(super) fn list(journal: &Journal, given: &mut Parameters) -> Result<Answer, ConfigError> {
+    let limit = match text(given, "limit")? {
+        None => PAGE,
+        Some(text) => {
+            let limit = text.parse().ok();
+            let limit = limit.filter(|limit| (1..=PAGE_LIMIT).contains(limit));
+            limit.ok_or_else(|| {
+                let words = format!("limit {text:?} is not a number from 1 to {PAGE_LIMIT}");
+                ConfigError::Invalid(words)
+            })?
+        }
+    };
+    let cursor = text(given, "cursor")?;
+    nothing_left(given)?;
+    let places = journal.places().map_err(ConfigError::Journal)?;
+    let mut places: Vec<_> = places.into_iter().rev().collect();
+    if let Some(cursor) = cursor {
+        let at = places
+            .iter()
+            .position(|(place, _)| place.id.as_str() == cursor);
+        let at = at.ok_or_else(|| {
+            let words = "cursor names no revision; leave it out to begin with the newest";
+            ConfigError::invalid(words)
+        })?;
+        places.drain(..=at);
+    }
+    let more = places.len() > limit;
+    places.truncate(limit);
+    let mut list = Vec::new();
+    for (place, state) in &places {
+        // One whose change was not made after all may go at any time.
+        let revision = match journal.read(place) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(ConfigError::Journal)?,
         };
-        let cursor = text(given, "cursor")?;
-        nothing_left(given)?;
-        let places = self.journal.places().map_err(ConfigError::Journal)?;
-        let mut places: Vec<_> = places.into_iter().rev().collect();
-        if let Some(cursor) = cursor {
-            let at = places
-                .iter()
-                .position(|(place, _)| place.id.as_str() == cursor);
-            let at = at.ok_or_else(|| {
-                let words = "cursor names no revision; leave it out to begin with the newest";
-                ConfigError::invalid(words)
-            })?;
-            places.drain(..=at);
-        }
-        let more = places.len() > limit;
-        places.truncate(limit);
-        let mut list = Vec::new();
-        for (place, state) in &places {
-            // One whose change was not made after all may go at any time.
-            let revision = match self.journal.read(place) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                other => other.map_err(ConfigError::Journal)?,
-            };
-            list.push(summary(&revision, *state));
-        }
-        let end = places.last().filter(|_| more);
-        let cursor = end.map(|(place, _)| place.id.to_string());
-        let body = json!({"status_code": 200, "message": "", "list": list, "cursor": cursor});
-        Ok(Answer { body, etag: None })
+        list.push(summary(&revision, *state));
     }
+    let end = places.last().filter(|_| more);
+    let cursor = end.map(|(place, _)| place.id.to_string());
+    let body = json!({"status_code": 200, "message": "", "list": list, "cursor": cursor});
+    Ok(Answer { body, etag: None })
+}
 
-    /// `/config/barman/revisions/ID`: what it changed.
-    pub(super) fn revision(&self, id: &Ticket, request: &Request) -> Result<Answer, ConfigError> {
-        let found = self.journal.find(id).map_err(ConfigError::Journal)?;
-        let (revision, state) = found.ok_or_else(|| no_revision(id))?;
-        let mut mask = Mask::new(&self.keys, request.full);
-        let mut text = String::new();
-        for edit in &revision.files {
-            let read = |bytes: &Option<Bytes>| {
-                let bytes = bytes.as_ref()?;
-                Document::parse(&bytes.0).ok()
-            };
-            let (before, after) = (read(&edit.before), read(&edit.after));
-            text.push_str(&diff::unified(
-                &edit.path,
-                before.as_ref(),
-                after.as_ref(),
-                &mut mask,
-            ));
-        }
-        let mut list = summary(&revision, state);
-        if let Some(list) = list.as_object_mut() {
-            list.insert("diff".to_owned(), text.into());
-        }
-        let body = json!({"status_code": 200, "message": "", "list": list});
-        Ok(Answer { body, etag: None })
+/// What one changed.
+pub(super) fn one(
+    journal: &Journal,
+    id: &Ticket,
+    mask: &mut Mask<'_>,
+) -> Result<Answer, ConfigError> {
+    let found = journal.find(id).map_err(ConfigError::Journal)?;
+    let (revision, state) = found.ok_or_else(|| no_revision(id))?;
+    let mut text = String::new();
+    for edit in &revision.files {
+        let read = |bytes: &Option<Bytes>| {
+            let bytes = bytes.as_ref()?;
+            Document::parse_kindly(&bytes.0).ok()
+        };
+        let (before, after) = (read(&edit.before), read(&edit.after));
+        text.push_str(&diff::unified(
+            &edit.path,
+            before.as_ref(),
+            after.as_ref(),
+            mask,
+        ));
     }
+    let mut list = summary(&revision, state);
+    if let Some(list) = list.as_object_mut() {
+        list.insert("diff".to_owned(), text.into());
+    }
+    let body = json!({"status_code": 200, "message": "", "list": list});
+    Ok(Answer { body, etag: None })
+}
+
+/// A revision that can be taken back as far as it is known here.
+pub(super) fn made(journal: &Journal, id: &Ticket) -> Result<Revision, ConfigError> {
+    let found = journal.find(id).map_err(ConfigError::Journal)?;
+    let (revision, state) = found.ok_or_else(|| no_revision(id))?;
+    if state == State::Done {
+        return Ok(revision);
+    }
+    Err(ConfigError::Conflict(format!(
+        "revision {id} was cut short and waits for a person; mend its files by hand"
+    )))
+}
+
+/// A file is not what a revision made of it.
+pub(super) fn changed_since(edit: &Edit, revision: &Revision) -> ConfigError {
+    ConfigError::Conflict(format!(
+        "{} was changed after revision {}: roll back the later revisions first, or change the keys",
+        edit.path.display(),
+        revision.id
+    ))
 }
 
 fn summary(revision: &Revision, state: State) -> Value {
@@ -115,7 +136,7 @@ fn summary(revision: &Revision, state: State) -> Value {
 /// The revision that a rollback names, and whether it is a dry run.
 pub(super) fn read_rollback(given: &mut Parameters) -> Result<(Ticket, bool), ConfigError> {
     let id = text(given, "revision")?.ok_or_else(|| {
-        ConfigError::invalid("parameter revision is missing; /config/barman/revisions lists them")
+        ConfigError::invalid("parameter revision is missing; …/revisions lists them")
     })?;
     let id = Ticket::parse(&id).map_err(|_| {
         let cut: String = id.chars().take(80).collect();
@@ -127,7 +148,7 @@ pub(super) fn read_rollback(given: &mut Parameters) -> Result<(Ticket, bool), Co
 }
 
 /// There is none of this name.
-pub(super) fn no_revision(id: &Ticket) -> ConfigError {
+fn no_revision(id: &Ticket) -> ConfigError {
     ConfigError::NotFound(format!("there is no revision {id}"))
 }
 
@@ -144,7 +165,7 @@ fn text(given: &mut Parameters, word: &str) -> Result<Option<String>, ConfigErro
     }
 }
 
-fn nothing_left(given: &Parameters) -> Result<(), ConfigError> {
+pub(super) fn nothing_left(given: &Parameters) -> Result<(), ConfigError> {
     let Some((name, _)) = given.iter().next() else {
         return Ok(());
     };

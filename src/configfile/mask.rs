@@ -3,7 +3,8 @@
 //! Decided by what a key means, not by how its value looks: connection strings show host, port,
 //! user, database and application; commands are for those with full access; secrets are for
 //! nobody. A value that was made of such a key is not shown at all. What is left goes through
-//! the masks that every text of ours goes through.
+//! the masks that every text of ours goes through. A line that was commented out is shown as if it
+//! were not.
 
 use std::collections::HashMap;
 
@@ -14,6 +15,7 @@ use super::view::Seen;
 use crate::catalogue::configkeys::{ConfigKeys, KeyClass};
 use crate::inifile::Document;
 use crate::redact;
+use crate::settings::keys::{self as own, Key};
 
 /// Keys that hold a connection string.
 const CONNINFO: [&str; 5] = [
@@ -42,17 +44,27 @@ pub(super) fn is_conninfo(key: &str) -> bool {
 
 /// What one caller may see.
 pub(super) struct Mask<'a> {
-    keys: &'a ConfigKeys,
+    /// Barman's keys; `None` = the file is our own.
+    keys: Option<&'a ConfigKeys>,
     full: bool,
     known: HashMap<String, Shown>,
 }
 
 impl<'a> Mask<'a> {
-    /// For a caller with full access, or without.
+    /// Of Barman's files, for a caller with full access, or without.
     pub(super) fn new(keys: &'a ConfigKeys, full: bool) -> Self {
         Self {
-            keys,
+            keys: Some(keys),
             full,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Of our own file.
+    pub(super) fn own() -> Self {
+        Self {
+            keys: None,
+            full: false,
             known: HashMap::new(),
         }
     }
@@ -71,7 +83,7 @@ impl<'a> Mask<'a> {
     }
 
     /// A value that is made of no other.
-    fn plain(&mut self, key: &str, value: &str) -> String {
+    pub(super) fn plain(&mut self, key: &str, value: &str) -> String {
         match self.shown(key) {
             _ if value.is_empty() => String::new(),
             Shown::Nothing => HIDDEN.to_owned(),
@@ -91,10 +103,17 @@ impl<'a> Mask<'a> {
     }
 
     fn decide(&self, key: &str) -> Shown {
+        let Some(keys) = self.keys else {
+            let is_secret = |known: &&Key| known.name == key && known.secret;
+            return match own::KEYS.iter().find(is_secret) {
+                Some(_) => Shown::Nothing,
+                None => Shown::Whole,
+            };
+        };
         if is_conninfo(key) || NAMES.contains(&key) {
             return Shown::Conninfo;
         }
-        let class = self.keys.class(key);
+        let class = keys.class(key);
         if class == Some(KeyClass::Executes) && !self.full {
             return Shown::Nothing;
         }
@@ -107,6 +126,20 @@ impl<'a> Mask<'a> {
         }
     }
 
+    /// A line that holds no value, but may have held one.
+    fn comment(&mut self, line: &str) -> String {
+        let marks = |c: char| c.is_whitespace() || matches!(c, '#' | ';');
+        let was = line.trim_start_matches(marks);
+        if let Some((key, value)) = was.split_once(['=', ':'])
+            && self.shown(&key.trim().to_lowercase()) != Shown::Whole
+        {
+            let head = line.strip_suffix(value).unwrap_or_default();
+            let shown = self.plain(&key.trim().to_lowercase(), value.trim());
+            return format!("{head} {shown}").trim_end().to_owned();
+        }
+        redact::text(line).into_owned()
+    }
+
     /// The lines of a file, without their ends.
     pub(super) fn lines(&mut self, document: &Document) -> Vec<String> {
         let lines = document.lines();
@@ -115,7 +148,7 @@ impl<'a> Mask<'a> {
         while let Some((line, of)) = lines.next() {
             let line = line.trim_end_matches(['\n', '\r']);
             let Some((_, key)) = of else {
-                shown.push(redact::text(line).into_owned());
+                shown.push(self.comment(line));
                 continue;
             };
             let separator = line.find(['=', ':']);

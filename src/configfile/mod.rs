@@ -9,6 +9,7 @@
 mod candidate;
 mod change;
 mod check;
+mod commit;
 mod conninfo;
 mod diff;
 mod edit;
@@ -16,6 +17,7 @@ mod error;
 mod help;
 mod history;
 mod mask;
+mod own;
 mod revisions;
 mod settle;
 mod show;
@@ -28,10 +30,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use error::ConfigError;
+pub use own::{OwnFile, Running, mend};
 
 use crate::audit::{Audit, Entry};
 use crate::blocking;
 use crate::catalogue::configkeys::ConfigKeys;
+use crate::live::Live;
 use crate::names::Ticket;
 use crate::parameters::Parameters;
 use crate::refresh::Refresh;
@@ -45,7 +49,7 @@ use view::Reading;
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigTask {
-    /// Barman's configuration.
+    /// The configuration.
     Show,
     /// What its keys are for.
     Help,
@@ -93,7 +97,7 @@ pub struct ConfigFiles {
     refresh: Arc<Refresh>,
     audit: Arc<Audit>,
     keys: ConfigKeys,
-    unlock: Vec<String>,
+    unlock: Arc<Live<Vec<String>>>,
     journal: Journal,
     help: Help,
 }
@@ -106,7 +110,7 @@ impl ConfigFiles {
         refresh: Arc<Refresh>,
         audit: Arc<Audit>,
         store: &Store,
-        unlock: Vec<String>,
+        unlock: Arc<Live<Vec<String>>>,
     ) -> Self {
         Self {
             refresh,
@@ -122,15 +126,17 @@ impl ConfigFiles {
     ///
     /// # Errors
     /// When it is refused; nothing was changed then, unless the error says otherwise.
-    pub async fn answer(self: &Arc<Self>, request: Request) -> Result<Answer, ConfigError> {
+    pub async fn answer(self: &Arc<Self>, mut request: Request) -> Result<Answer, ConfigError> {
         let files = Arc::clone(self);
         let done = blocking::run(move || match request.task.clone() {
             ConfigTask::Show => files.show(&request),
             ConfigTask::Help => files.help(),
             ConfigTask::Reload => files.read_help(),
             ConfigTask::Change => files.change(request),
-            ConfigTask::Revisions => files.revisions(request),
-            ConfigTask::Revision(id) => files.revision(&id, &request),
+            ConfigTask::Revisions => history::list(&files.journal, &mut request.parameters),
+            ConfigTask::Revision(id) => {
+                history::one(&files.journal, &id, &mut files.mask(&request))
+            }
             ConfigTask::Rollback => files.rollback(request),
         });
         done.await.map_err(ConfigError::Internal)?
@@ -154,11 +160,15 @@ impl ConfigFiles {
     fn show(&self, request: &Request) -> Result<Answer, ConfigError> {
         let version = self.version();
         let tree = self.tree(version.as_deref())?;
-        let mut mask = Mask::new(&self.keys, request.full);
+        let mut mask = self.mask(request);
         Ok(Answer {
             body: show::document(&tree, &tree.view(), &mut mask, ""),
             etag: Some(tree.etag()),
         })
+    }
+
+    fn mask(&self, request: &Request) -> Mask<'_> {
+        Mask::new(&self.keys, request.full)
     }
 
     fn tree(&self, version: Option<&str>) -> Result<Tree, ConfigError> {
@@ -175,5 +185,11 @@ impl ConfigFiles {
 /// The keys that a request names, for the audit log. Values are never among them.
 #[must_use]
 pub fn named_keys(parameters: &Parameters) -> Option<String> {
-    wish::named(parameters)
+    wish::named(parameters, wish::of_barman)
+}
+
+/// The same of a request about our own file.
+#[must_use]
+pub fn named_own_keys(parameters: &Parameters) -> Option<String> {
+    wish::named(parameters, wish::of_ours)
 }

@@ -39,15 +39,15 @@ pub(super) fn all(journal: &Journal, turn: &Turn, host: &Host) -> Result<(), Con
         match settled {
             Settled::Dropped => tracing::warn!(
                 revision = id,
-                "a change of barman's configuration was cut short and not made"
+                "a change of a configuration was cut short and not made"
             ),
             Settled::Made => tracing::warn!(
                 revision = id,
-                "a change of barman's configuration was cut short and is made now"
+                "a change of a configuration was cut short and is made now"
             ),
             Settled::Left => tracing::error!(
                 revision = id,
-                "a change of barman's configuration was cut short, and its files are neither as they were before it nor as they were to be: look at them, and at the revision"
+                "a change of a configuration was cut short, and its files are neither as they were before it nor as they were to be: look at them, and at the revision"
             ),
         }
     }

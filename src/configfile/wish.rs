@@ -18,14 +18,17 @@ const MOST: usize = 1000;
 /// Characters of a value.
 const LONGEST: usize = 16 * 1024;
 
+/// How a parameter names a section and a key.
+pub(super) type Split = fn(&str) -> Result<(String, String), ConfigError>;
+
 /// One key that is to be another.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// The section, as Barman's files have it.
+    /// The section, as the files have it.
     pub(super) section: String,
     /// The key, lower-cased.
     pub(super) key: String,
-    /// The value as Barman shall read it; `None` = the key goes.
+    /// The value as it shall be read; `None` = the key goes.
     pub(super) value: Option<String>,
 }
 
@@ -48,7 +51,7 @@ pub(super) struct Wish {
 
 impl Wish {
     /// Reads parameters: `SECTION.KEY=VALUE`, `unset=SECTION.KEY`, `create` and `dry_run`.
-    pub(super) fn read(mut parameters: Parameters) -> Result<Self, ConfigError> {
+    pub(super) fn read(mut parameters: Parameters, split: Split) -> Result<Self, ConfigError> {
         let create = switch(&mut parameters, CREATE)?;
         let dry_run = switch(&mut parameters, DRY_RUN)?;
         let mut wanted: Vec<Wanted> = Vec::new();
@@ -100,7 +103,7 @@ impl Wish {
 
 /// The keys that parameters name, for the audit log: those that have the form of a key, whatever
 /// else is wrong with them. Values are never among them.
-pub(super) fn named(parameters: &Parameters) -> Option<String> {
+pub(super) fn named(parameters: &Parameters, split: Split) -> Option<String> {
     let mut names = Vec::new();
     for (name, value) in parameters.iter() {
         if same(name, UNSET) {
@@ -116,14 +119,10 @@ pub(super) fn named(parameters: &Parameters) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// Section and key of `SECTION.KEY`, at the last dot.
-fn split(name: &str) -> Result<(String, String), ConfigError> {
+/// Section and key of `SECTION.KEY` in Barman's files, at the last dot: keys have none.
+pub(super) fn of_barman(name: &str) -> Result<(String, String), ConfigError> {
     let Some((section, key)) = name.rsplit_once('.') else {
-        let words = format!(
-            "there is no parameter {} here; a key is named SECTION.KEY",
-            told(name)
-        );
-        return Err(ConfigError::Invalid(words));
+        return Err(nameless(name));
     };
     let key = key.to_ascii_lowercase();
     if !is_key(&key) {
@@ -144,12 +143,32 @@ fn split(name: &str) -> Result<(String, String), ConfigError> {
     Ok((section.to_owned(), key))
 }
 
+/// Section and key of `SECTION.KEY` in our own file, at the first dot: keys of commands have one more.
+pub(super) fn of_ours(name: &str) -> Result<(String, String), ConfigError> {
+    let Some((section, key)) = name.split_once('.') else {
+        return Err(nameless(name));
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    if name.len() > 200 || section.is_empty() || key.is_empty() || !name.chars().all(plain) {
+        let words = format!("barmanapi's file has no key {}", told(name));
+        return Err(ConfigError::Invalid(words));
+    }
+    Ok((section.to_owned(), key.to_ascii_lowercase()))
+}
+
+fn nameless(name: &str) -> ConfigError {
+    ConfigError::Invalid(format!(
+        "there is no parameter {} here; a key is named SECTION.KEY",
+        told(name)
+    ))
+}
+
 /// What Barman would take for the end of a line is none of a value's business.
 fn check_text(name: &str, text: &str) -> Result<(), ConfigError> {
     let wrong = if text.chars().any(is_line_or_control) {
         "has a line end or a control character; a value is one line of text"
     } else if text.trim() != text {
-        "begins or ends with blanks, which barman would not see"
+        "begins or ends with blanks, which nobody would see"
     } else if text.contains("%(") {
         "has %(, which would show another key; write the value itself"
     } else if text.chars().count() > LONGEST {
@@ -178,7 +197,7 @@ pub(super) fn switch(parameters: &mut Parameters, word: &str) -> Result<bool, Co
 }
 
 /// A word of a request in an answer: quoted, and cut.
-fn told(word: &str) -> String {
+pub(super) fn told(word: &str) -> String {
     let cut: String = word.chars().take(80).collect();
     format!("{cut:?}")
 }
@@ -190,7 +209,7 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Result<Wish, ConfigError> {
         let pairs = pairs.iter();
         let pairs = pairs.map(|(name, text)| ((*name).to_owned(), Value::Text((*text).to_owned())));
-        Wish::read(pairs.collect())
+        Wish::read(pairs.collect(), of_barman)
     }
 
     #[test]

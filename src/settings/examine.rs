@@ -25,19 +25,22 @@ type Lines = BTreeMap<(String, String), usize>;
 /// Reads a file and checks it and the files and folders that it names.
 #[must_use]
 pub fn examine(path: &Path) -> Examined {
+    match read_text(path) {
+        Ok(text) => examine_text(path, &text),
+        Err(problems) => Examined {
+            settings: None,
+            problems,
+            lines: Lines::new(),
+            faultless: false,
+        },
+    }
+}
+
+/// Checks a text as [`examine`] checks the text of a file, and that file's owner and mode too.
+#[must_use]
+pub fn examine_text(path: &Path, text: &str) -> Examined {
     let mut problems = Problems::default();
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(problems) => {
-            return Examined {
-                settings: None,
-                problems,
-                lines: Lines::new(),
-                faultless: false,
-            };
-        }
-    };
-    let raw = raw::read(path, &text, &mut problems);
+    let raw = raw::read(path, text, &mut problems);
     let settings = build::build(path, &raw, &mut problems);
     let lines = good_lines(&raw, &problems);
     let faultless = problems.is_empty();

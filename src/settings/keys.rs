@@ -167,7 +167,7 @@ pub const KEYS: &[Key] = &[
     Key::new("target:NAME", "directories", Kind::Paths, "", "Directories that restores may go to, with all below them.").now().never("it opens directories to writing"),
     Key::new("auth_token", "secret", Kind::Text, "", "Signs the tokens: 32 random characters or more. Blank: one is generated and kept in store_directory.").hidden(),
     Key::new("auth_token", "algorithm", Kind::Choice(&["HS256", "HS384", "HS512"]), "HS256", "The signature; tokens with another one are refused."),
-    Key::new("auth_token", "token_life", Kind::Time(1, 10 * YEAR), "6000", "How long a token is good. A shorter life also ends the tokens that were given for longer.").now(),
+    Key::new("auth_token", "token_life", Kind::Time(1, 10 * YEAR), "6000", "How long a token is good. A shorter life counts for tokens that were given before, too.").now(),
     Key::new("auth_token", "query_token", Kind::Switch, "true", "Accepts ?token=TOKEN, as barmanapi's clients send it, beside the Authorization header.").now(),
     Key::new("log", "backup_count", Kind::Number(0, 1000), "5", "Older files of general.log that are kept.").now(),
     Key::new("log", "max_bytes", Kind::Size(0, GIB), "1000000", "general.log begins anew at this size; 0 lets it grow.").now(),

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::names::CommandName;
 
 pub use changes::{Changed, changes, in_force};
-pub use examine::{Examined, examine};
+pub use examine::{Examined, examine, examine_text};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use remote::Remote;

@@ -1,60 +1,145 @@
-//! `/config/barman…`: Barman's configuration, shown, changed, and changed back.
+//! `/config/barman…` and `/config/barmanapi…`: Barman's configuration and our own, shown, changed,
+//! and changed back.
+
+use std::sync::Arc;
 
 use super::App;
 use super::error::Failure;
+use super::parts::Configuration;
 use super::routes::{Call, Work};
 use crate::auth::Caller;
-use crate::configfile::{ConfigTask, Request, named_keys};
+use crate::configfile::{ConfigTask, Request, named_keys, named_own_keys};
 use crate::dispatch::{self, Body, Reply};
+use crate::parameters::Parameters;
+
+/// A configuration that can be asked for.
+#[derive(Clone, Copy)]
+struct Files<'a> {
+    file: &'a Arc<dyn Configuration>,
+    /// The keys that a request names.
+    named: fn(&Parameters) -> Option<String>,
+}
+
+fn barman(app: &App) -> Files<'_> {
+    Files {
+        file: &app.config,
+        named: named_keys,
+    }
+}
+
+fn own(app: &App) -> Files<'_> {
+    Files {
+        file: &app.own_config,
+        named: named_own_keys,
+    }
+}
 
 /// `/config/barman`: sections, keys and values.
 pub(super) fn show<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    look(app, ConfigTask::Show, caller, call)
+    look(barman(app), ConfigTask::Show, caller, call)
 }
 
 /// `/config/barman/help`: what the keys are for.
 pub(super) fn help<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    look(app, ConfigTask::Help, caller, call)
+    look(barman(app), ConfigTask::Help, caller, call)
 }
 
 /// `/config/barman/reload`: the same, read anew.
 pub(super) fn reload<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    look(app, ConfigTask::Reload, caller, call)
+    look(barman(app), ConfigTask::Reload, caller, call)
 }
 
 /// `/config/barman/revisions`: what was changed.
 pub(super) fn revisions<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    look(app, ConfigTask::Revisions, caller, call)
+    look(barman(app), ConfigTask::Revisions, caller, call)
 }
 
 /// `/config/barman/revisions/<revision>`: one change.
-pub(super) fn revision<'a>(app: &'a App, caller: &'a Caller, mut call: Call) -> Work<'a> {
-    match call.revision.take() {
-        Some(id) => look(app, ConfigTask::Revision(id), caller, call),
-        None => Box::pin(async { Err(Failure::no_route()) }),
-    }
+pub(super) fn revision<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    look_at(barman(app), caller, call)
 }
 
 /// `/config/barman/change`: other values.
 pub(super) fn change<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    edit(app, ConfigTask::Change, "config_change", caller, call)
+    edit(
+        app,
+        barman(app),
+        ConfigTask::Change,
+        "config_change",
+        caller,
+        call,
+    )
 }
 
 /// `/config/barman/rollback`: a change taken back.
 pub(super) fn rollback<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    edit(app, ConfigTask::Rollback, "config_rollback", caller, call)
+    edit(
+        app,
+        barman(app),
+        ConfigTask::Rollback,
+        "config_rollback",
+        caller,
+        call,
+    )
+}
+
+/// `/config/barmanapi`: sections, keys and values.
+pub(super) fn own_show<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    look(own(app), ConfigTask::Show, caller, call)
+}
+
+/// `/config/barmanapi/revisions`: what was changed.
+pub(super) fn own_revisions<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    look(own(app), ConfigTask::Revisions, caller, call)
+}
+
+/// `/config/barmanapi/revisions/<revision>`: one change.
+pub(super) fn own_revision<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    look_at(own(app), caller, call)
+}
+
+/// `/config/barmanapi/change`: other values.
+pub(super) fn own_change<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    edit(
+        app,
+        own(app),
+        ConfigTask::Change,
+        "config_change",
+        caller,
+        call,
+    )
+}
+
+/// `/config/barmanapi/rollback`: a change taken back.
+pub(super) fn own_rollback<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
+    edit(
+        app,
+        own(app),
+        ConfigTask::Rollback,
+        "config_rollback",
+        caller,
+        call,
+    )
 }
 
 /// What changes nothing stands in no audit log.
-fn look<'a>(app: &'a App, task: ConfigTask, caller: &'a Caller, call: Call) -> Work<'a> {
+fn look<'a>(files: Files<'a>, task: ConfigTask, caller: &'a Caller, call: Call) -> Work<'a> {
     Box::pin(async move {
         let request = request(task, "config", caller, call);
-        Ok(reply(app.config.answer(request).await?))
+        Ok(reply(files.file.answer(request).await?))
     })
+}
+
+fn look_at<'a>(files: Files<'a>, caller: &'a Caller, mut call: Call) -> Work<'a> {
+    match call.revision.take() {
+        Some(id) => look(files, ConfigTask::Revision(id), caller, call),
+        None => Box::pin(async { Err(Failure::no_route()) }),
+    }
 }
 
 fn edit<'a>(
     app: &'a App,
+    files: Files<'a>,
     task: ConfigTask,
     event: &'static str,
     caller: &'a Caller,
@@ -62,9 +147,9 @@ fn edit<'a>(
 ) -> Work<'a> {
     Box::pin(async move {
         let mut request = request(task, event, caller, call);
-        request.entry.outcome = named_keys(&request.parameters);
+        request.entry.outcome = (files.named)(&request.parameters);
         let mut entry = request.entry.clone();
-        match app.config.answer(request).await {
+        match files.file.answer(request).await {
             Ok(answer) => Ok(reply(answer)),
             Err(error) => {
                 let failure = Failure::from(error);

@@ -47,6 +47,8 @@ pub struct App {
     pub door: Arc<dyn Door>,
     /// Shows and changes Barman's configuration.
     pub config: Arc<dyn Configuration>,
+    /// Shows and changes our own configuration.
+    pub own_config: Arc<dyn Configuration>,
     /// What requests may look like.
     pub requests: Arc<Live<RequestRules>>,
     /// What is being answered, and whether the service is stopping.

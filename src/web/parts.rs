@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::audit::Entry;
 use crate::auth::{Auth, AuthError, Caller, IssuedToken};
-use crate::configfile::{Answer, ConfigError, ConfigFiles, Request};
+use crate::configfile::{Answer, ConfigError, ConfigFiles, OwnFile, Request};
 use crate::dispatch::{CallContext, Dispatch, Refusal, Reply, UserTask};
 use crate::names::CommandName;
 use crate::parameters::Parameters;
@@ -121,7 +121,7 @@ pub trait Door: Send + Sync {
     fn ready(&self) -> Result<(), Vec<String>>;
 }
 
-/// Shows and changes Barman's configuration.
+/// Shows and changes a configuration: Barman's, or our own.
 #[rocket::async_trait]
 pub trait Configuration: Send + Sync {
     /// Answers a request of a caller who has the right to the route.
@@ -135,6 +135,13 @@ pub trait Configuration: Send + Sync {
 impl Configuration for Arc<ConfigFiles> {
     async fn answer(&self, request: Request) -> Result<Answer, ConfigError> {
         ConfigFiles::answer(self, request).await
+    }
+}
+
+#[rocket::async_trait]
+impl Configuration for Arc<OwnFile> {
+    async fn answer(&self, request: Request) -> Result<Answer, ConfigError> {
+        OwnFile::answer(self, request).await
     }
 }
 

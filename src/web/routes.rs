@@ -264,6 +264,42 @@ pub(super) static ROUTES: &[Row] = &[
         ..FAMILY
     },
     Row {
+        path: "/config/barmanapi",
+        right: Right::Path("config/barmanapi"),
+        handler: Handler::Known(config::own_show),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barmanapi/change",
+        right: Right::Path("config/barmanapi/change"),
+        changes: Changes::Yes,
+        parameters: true,
+        handler: Handler::Known(config::own_change),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barmanapi/revisions",
+        right: Right::Path("config/barmanapi/revisions"),
+        parameters: true,
+        handler: Handler::Known(config::own_revisions),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barmanapi/revisions/<revision>",
+        right: Right::Path("config/barmanapi/revisions"),
+        handler: Handler::Known(config::own_revision),
+        ..FAMILY
+    },
+    Row {
+        path: "/config/barmanapi/rollback",
+        methods: POST,
+        right: Right::Path("config/barmanapi/rollback"),
+        changes: Changes::Yes,
+        parameters: true,
+        handler: Handler::Known(config::own_rollback),
+        ..FAMILY
+    },
+    Row {
         path: "/history/list",
         right: Right::Path("history/list"),
         parameters: true,
@@ -379,11 +415,8 @@ mod tests {
     #[test]
     fn every_route_of_the_family_answers_get_and_post_but_those_that_undo() {
         for row in ROUTES.iter().filter(|row| row.auth != AuthKind::Open) {
-            let allow = if ["/history/cancel", "/config/barman/rollback"].contains(&row.path) {
-                "POST"
-            } else {
-                "GET, POST"
-            };
+            let undoes = row.path == "/history/cancel" || row.path.ends_with("/rollback");
+            let allow = if undoes { "POST" } else { "GET, POST" };
             assert_eq!(row.allow(), allow, "{}", row.path);
         }
     }

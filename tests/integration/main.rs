@@ -24,6 +24,7 @@ mod injection;
 mod kill_minus_nine;
 mod layers;
 mod manpage;
+mod own_config;
 mod parser_score;
 mod real_barman;
 mod remote;

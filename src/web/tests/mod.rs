@@ -265,6 +265,7 @@ fn app(play: &Arc<Play>) -> App {
         auth: Arc::clone(play) as Arc<dyn Identify>,
         door: Arc::clone(play) as Arc<dyn Door>,
         config: Arc::clone(play) as Arc<dyn Configuration>,
+        own_config: Arc::clone(play) as Arc<dyn Configuration>,
         requests: Arc::new(Live::new(RequestRules {
             query_token: true,
             get_changes: true,

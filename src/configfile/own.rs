@@ -1,0 +1,486 @@
+//! Our own file: shown, changed, and changed back, and put in force as far as that needs no restart.
+//!
+//! The table of our settings says which keys there are, what they take, and which of them may be
+//! set over HTTP at all; a candidate is checked as a start checks the file.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::change::compare;
+use super::commit::Commit;
+use super::error::ConfigError;
+use super::mask::Mask;
+use super::revisions::{Bytes, Edit, Journal, Revision, State, Turn};
+use super::wish::{self, Wanted, Wish};
+use super::{Answer, ConfigTask, Request, diff, history, settle};
+use crate::audit::Audit;
+use crate::blocking;
+use crate::catalogue::configkeys::ConfigKeys;
+use crate::inifile::{DEFAULT, Document};
+use crate::runner::Host;
+use crate::runner::files::{self, Access};
+use crate::settings::keys::{self, Applies, KEYS, Key, OverHttp, nearest};
+use crate::settings::{Changed, Problems, Settings, changes, examine_text};
+use crate::store::Store;
+
+/// Where keys of Barman's files are changed.
+const BARMANS: &str = "/config/barman/change";
+
+/// The service that runs with the settings of our own file.
+pub trait Running: fmt::Debug + Send + Sync {
+    /// The settings in force.
+    fn settings(&self) -> Arc<Settings>;
+
+    /// Reads the file again and puts in force what needs no restart; tells all that differs from
+    /// what was in force.
+    ///
+    /// # Errors
+    /// With all that is wrong with the file. Nothing changes then.
+    fn reload(&self) -> Result<Vec<Changed>, Problems>;
+}
+
+/// Our own configuration.
+#[derive(Debug)]
+pub struct OwnFile {
+    path: PathBuf,
+    running: Arc<dyn Running>,
+    audit: Arc<Audit>,
+    barmans: ConfigKeys,
+    journal: Journal,
+}
+
+/// The file as it was read.
+struct Seen {
+    document: Document,
+    access: Access,
+    etag: String,
+}
+
+/// Another file, decided on and not yet there.
+struct Plan {
+    old: Seen,
+    new: Document,
+    /// What the new file says.
+    settings: Settings,
+    keys: Vec<String>,
+    undoes: Option<crate::names::Ticket>,
+    dry_run: bool,
+}
+
+impl OwnFile {
+    /// The file that a running service was started with.
+    #[must_use]
+    pub fn new(running: Arc<dyn Running>, audit: Arc<Audit>, store: &Store) -> Self {
+        Self {
+            path: running.settings().path.clone(),
+            running,
+            audit,
+            barmans: ConfigKeys::builtin(),
+            journal: Journal::new(journal_in(store.root())),
+        }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// When it is refused; nothing was changed then, unless the error says otherwise.
+    pub async fn answer(self: &Arc<Self>, mut request: Request) -> Result<Answer, ConfigError> {
+        let file = Arc::clone(self);
+        let done = blocking::run(move || match request.task.clone() {
+            ConfigTask::Show => file.show(),
+            ConfigTask::Change => file.change(request),
+            ConfigTask::Revisions => history::list(&file.journal, &mut request.parameters),
+            ConfigTask::Revision(id) => history::one(&file.journal, &id, &mut Mask::own()),
+            ConfigTask::Rollback => file.rollback(request),
+            ConfigTask::Help | ConfigTask::Reload => Err(ConfigError::NotFound(
+                "barmanapi's own file has no such route".to_owned(),
+            )),
+        });
+        done.await.map_err(ConfigError::Internal)?
+    }
+
+    fn show(&self) -> Result<Answer, ConfigError> {
+        let seen = self.read()?;
+        Ok(Answer {
+            body: self.document(&seen.document, ""),
+            etag: Some(seen.etag),
+        })
+    }
+
+    fn change(&self, mut request: Request) -> Result<Answer, ConfigError> {
+        let wish = Wish::read(std::mem::take(&mut request.parameters), wish::of_ours)?;
+        if wish.create {
+            return Err(ConfigError::invalid("there is no parameter create here"));
+        }
+        for wanted in &wish.wanted {
+            self.check_right(&wanted.section, &wanted.key)?;
+        }
+        let turn = self.begin()?;
+        let old = self.read()?;
+        compare(&request, &old.etag)?;
+        let before = self.settings_now(&old.document)?;
+        let new = apply(&self.path, &old.document, &wish)?;
+        let settings = self.settings_wanted(&new)?;
+        let names: Vec<_> = wish.wanted.iter().map(Wanted::name).collect();
+        if let Some(other) = named(&changes(&before, &settings)).find(|name| !names.contains(name))
+        {
+            return Err(ConfigError::Conflict(format!(
+                "{other} would change too; edit {} by hand",
+                self.path.display()
+            )));
+        }
+        let plan = Plan {
+            old,
+            new,
+            settings,
+            keys: names,
+            undoes: None,
+            dry_run: wish.dry_run,
+        };
+        self.carry_out(&turn, &request, plan)
+    }
+
+    fn rollback(&self, mut request: Request) -> Result<Answer, ConfigError> {
+        let (id, dry_run) = history::read_rollback(&mut request.parameters)?;
+        let turn = self.begin()?;
+        let revision = history::made(&self.journal, &id)?;
+        let old = self.read()?;
+        compare(&request, &old.etag)?;
+        let before = self.settings_now(&old.document)?;
+        let new = self.undone(&old.document, &revision)?;
+        let settings = self.settings_wanted(&new)?;
+        let changed = changes(&before, &settings);
+        for changed in &changed {
+            self.check_right(&changed.section, &changed.name)?;
+        }
+        let plan = Plan {
+            old,
+            new,
+            settings,
+            keys: named(&changed).collect(),
+            undoes: Some(id),
+            dry_run,
+        };
+        self.carry_out(&turn, &request, plan)
+    }
+
+    /// Takes the turn and settles what was cut short.
+    fn begin(&self) -> Result<Turn, ConfigError> {
+        let turn = self.journal.turn().map_err(ConfigError::Journal)?;
+        settle::all(&self.journal, &turn, &Host::Here)?;
+        Ok(turn)
+    }
+
+    /// All that is the same for every change.
+    fn carry_out(&self, turn: &Turn, request: &Request, plan: Plan) -> Result<Answer, ConfigError> {
+        let Plan {
+            old,
+            new,
+            settings,
+            keys,
+            undoes,
+            dry_run,
+        } = plan;
+        let answer = |document: &Document, etag: String, message: &str| Answer {
+            body: self.document(document, message),
+            etag: Some(etag),
+        };
+        if new == old.document {
+            let message = "nothing to change: it is so already";
+            let mut answer = answer(&old.document, old.etag, message);
+            answer.add("changed", json!([]));
+            return Ok(answer);
+        }
+        let diff = diff::unified(
+            &self.path,
+            Some(&old.document),
+            Some(&new),
+            &mut Mask::own(),
+        );
+        if dry_run {
+            let message = "a dry run: nothing was written";
+            let mut answer = answer(&new, old.etag, message);
+            answer.add("changed", json!(keys));
+            answer.add("diff", diff.into());
+            tell(&mut answer, &changes(&self.running.settings(), &settings));
+            return Ok(answer);
+        }
+        let commit = Commit {
+            journal: &self.journal,
+            audit: &self.audit,
+            host: &Host::Here,
+            lock: None,
+        };
+        let edit = Edit {
+            path: self.path.clone(),
+            before: Some(Bytes(old.document.to_bytes())),
+            after: Some(Bytes(new.to_bytes())),
+            in_place: old.access == Access::InPlace,
+        };
+        let revision = commit.make(turn, request, keys, undoes, vec![edit])?;
+        // In the turn still: what is in force last is what was written last.
+        let reloaded = self.running.reload();
+        let message = if reloaded.is_ok() {
+            ""
+        } else {
+            "the file was written, and the running service can't read it: see general.log"
+        };
+        let mut answer = answer(&new, etag(&new.to_bytes()), message);
+        answer.add("revision", revision.id.as_str().into());
+        answer.add("changed", json!(revision.keys));
+        answer.add("diff", diff.into());
+        tell(&mut answer, &reloaded.unwrap_or_default());
+        Ok(answer)
+    }
+
+    /// Whether a key is one of ours and may be set over HTTP.
+    fn check_right(&self, section: &str, key: &str) -> Result<(), ConfigError> {
+        let name = format!("{section}.{key}");
+        match keys::find(section, key).map(|key| key.over_http) {
+            Some(OverHttp::Yes) => Ok(()),
+            Some(OverHttp::Never(reason)) => Err(ConfigError::Forbidden(format!(
+                "{name} is set on disk alone, in {}: {reason}",
+                self.path.display()
+            ))),
+            None if self.barmans.get(key).is_some() => Err(ConfigError::Invalid(format!(
+                "{name} is a key of barman's configuration: change it by {BARMANS}"
+            ))),
+            None => {
+                let known: Vec<_> = KEYS
+                    .iter()
+                    .map(|key| format!("{}.{}", key.section, key.name))
+                    .collect();
+                let near = nearest(&name, known.iter().map(String::as_str));
+                let near = near.map(|near| format!("; did you mean {near}?"));
+                Err(ConfigError::Invalid(format!(
+                    "barmanapi's file has no key {name}{}",
+                    near.unwrap_or_default()
+                )))
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Seen, ConfigError> {
+        let found = Host::Here.read(std::slice::from_ref(&self.path))?;
+        let found = found.into_iter().next().flatten().ok_or_else(|| {
+            ConfigError::Conflict(format!(
+                "{} is no more; the service runs with what it read at the start",
+                self.path.display()
+            ))
+        })?;
+        Ok(Seen {
+            document: self.parse(&found.bytes)?,
+            access: found.access,
+            etag: etag(&found.bytes),
+        })
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Document, ConfigError> {
+        Document::parse_kindly(bytes).map_err(|source| ConfigError::NotIni {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// What the file says now; a file that is wrong is for whoever made it so.
+    fn settings_now(&self, document: &Document) -> Result<Settings, ConfigError> {
+        self.examined(document).map_err(|problems| {
+            ConfigError::Conflict(format!(
+                "the file has to be mended by hand first: {}",
+                one_line(&problems)
+            ))
+        })
+    }
+
+    /// What the file would say.
+    fn settings_wanted(&self, document: &Document) -> Result<Settings, ConfigError> {
+        self.examined(document)
+            .map_err(|problems| ConfigError::Invalid(one_line(&problems)))
+    }
+
+    fn examined(&self, document: &Document) -> Result<Settings, Problems> {
+        let bytes = document.to_bytes();
+        examine_text(&self.path, &String::from_utf8_lossy(&bytes)).for_service()
+    }
+
+    /// The file as it was before a revision, when it is still what that made of it.
+    fn undone(&self, now: &Document, revision: &Revision) -> Result<Document, ConfigError> {
+        let ours = |edit: &&Edit| edit.path == self.path;
+        let edit = revision.files.iter().find(ours).ok_or_else(|| {
+            ConfigError::Conflict(format!(
+                "revision {} is not about {}",
+                revision.id,
+                self.path.display()
+            ))
+        })?;
+        match (&edit.before, &edit.after) {
+            (Some(before), Some(after)) if after.0 == now.to_bytes() => self.parse(&before.0),
+            _ => Err(history::changed_since(edit, revision)),
+        }
+    }
+
+    /// The file as callers get it.
+    fn document(&self, document: &Document, message: &str) -> Value {
+        let mut mask = Mask::own();
+        let mut list = Map::new();
+        for section in document.sections().filter(|name| *name != DEFAULT) {
+            let entries = document.entries(section);
+            let values =
+                entries.map(|(key, value)| (key.to_owned(), mask.plain(key, value).into()));
+            list.insert(section.to_owned(), Value::Object(values.collect()));
+        }
+        let mut body = json!({
+            "status_code": 200,
+            "message": message,
+            "list": list,
+            "defaults": defaults(document),
+            "file": self.path,
+        });
+        let told = |name: &str, value: Value| {
+            if let Some(body) = body.as_object_mut() {
+                body.insert(name.to_owned(), value);
+            }
+        };
+        differences(
+            self.running.settings().as_ref(),
+            self.examined(document),
+            told,
+        );
+        body
+    }
+}
+
+/// What of a file is not in force, or why it can't be.
+fn differences(
+    running: &Settings,
+    file: Result<Settings, Problems>,
+    mut told: impl FnMut(&str, Value),
+) {
+    match file {
+        Ok(file) => {
+            let pending: Vec<_> = named(&changes(running, &file)).collect();
+            told("not_in_force", json!(pending));
+        }
+        Err(problems) => {
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            told("problems", json!(problems));
+        }
+    }
+}
+
+/// The keys that a file does not set, with what counts then.
+fn defaults(document: &Document) -> Value {
+    let is_pattern = |key: &&Key| key.section == "target:NAME" || key.name.contains("COMMAND");
+    let mut list: Map<String, Value> = Map::new();
+    for key in KEYS.iter().filter(|key| !is_pattern(key)) {
+        let set = document.get(key.section, key.name);
+        if set.is_some() || key.secret {
+            continue;
+        }
+        let section = list.entry(key.section).or_insert_with(|| json!({}));
+        if let Some(section) = section.as_object_mut() {
+            section.insert(key.name.to_owned(), key.default.into());
+        }
+    }
+    Value::Object(list)
+}
+
+/// Tells what counts now and what from the next start on.
+fn tell(answer: &mut Answer, changed: &[Changed]) {
+    let names = |applies: Applies| -> Vec<String> {
+        let some = changed.iter().filter(|changed| changed.applies == applies);
+        some.map(|changed| format!("{}.{}", changed.section, changed.name))
+            .collect()
+    };
+    answer.add("applied", json!(names(Applies::Now)));
+    answer.add("restart", json!(names(Applies::Restart)));
+}
+
+fn named(changed: &[Changed]) -> impl Iterator<Item = String> {
+    changed
+        .iter()
+        .map(|changed| format!("{}.{}", changed.section, changed.name))
+}
+
+fn one_line(problems: &Problems) -> String {
+    let words: BTreeSet<_> = problems.iter().map(ToString::to_string).collect();
+    words.into_iter().collect::<Vec<_>>().join("; ")
+}
+
+/// Carries out a wish in memory.
+fn apply(path: &Path, document: &Document, wish: &Wish) -> Result<Document, ConfigError> {
+    let mut new = document.clone();
+    for Wanted {
+        section,
+        key,
+        value,
+    } in &wish.wanted
+    {
+        let edited = match value {
+            None => new.remove_key(section, key).map(drop),
+            Some(_) if new.get(section, key) == *value => Ok(()),
+            Some(value) => {
+                let there = new.has_section(section);
+                let made = if there {
+                    Ok(())
+                } else {
+                    new.add_section(section)
+                };
+                made.and_then(|()| new.set_raw(section, key, value))
+            }
+        };
+        edited.map_err(|error| {
+            ConfigError::Conflict(format!("{}: {section}.{key}: {error}", path.display()))
+        })?;
+    }
+    Ok(new)
+}
+
+/// A digest of bytes as an entity tag.
+fn etag(bytes: &[u8]) -> String {
+    let digest = files::digest(bytes);
+    let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+    format!("\"{}\"", hex.collect::<String>())
+}
+
+fn journal_in(store: &Path) -> PathBuf {
+    store.join("config/revisions/barmanapi")
+}
+
+/// Brings a change of our own file to an end that a crash has cut short. For the time before the
+/// file is read: it may be half written, so the store is looked for wherever the text names one.
+/// Nothing happens where there is nothing to do.
+///
+/// # Errors
+/// When a change was cut short and can't be brought to an end.
+pub fn mend(path: &Path) -> Result<(), ConfigError> {
+    // A file that can't be read is told by whoever reads it next.
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let key = keys::find("application", "store_directory");
+    let named = text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(['=', ':'])?;
+        key.filter(|key| name.trim().eq_ignore_ascii_case(key.name))?;
+        Some(value.trim())
+    });
+    let stores: BTreeSet<&str> = named.chain(key.map(|key| key.default)).collect();
+    for store in stores {
+        let journal = Journal::new(journal_in(Path::new(store)));
+        // Another service's store is none of ours.
+        let places = match journal.places() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+            other => other.map_err(ConfigError::Journal)?,
+        };
+        if places.iter().any(|(_, state)| *state == State::Pending) {
+            let turn = journal.turn().map_err(ConfigError::Journal)?;
+            settle::all(&journal, &turn, &Host::Here)?;
+        }
+    }
+    Ok(())
+}
