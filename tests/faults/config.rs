@@ -101,25 +101,6 @@ impl Desk {
             }
         }
     }
-
-    /// Waits until no change is pending.
-    fn settled(&self) {
-        eventually("the end of every change", || {
-            let names = names(&self.journal());
-            let mut records = names.iter().filter_map(|name| name.strip_suffix(".json"));
-            let ended = |name: &str| {
-                let marks = ["done", "left"].map(|mark| format!("{name}.{mark}"));
-                marks.iter().any(|mark| names.contains(mark))
-            };
-            records.all(ended).then_some(())
-        });
-    }
-
-    fn revisions(&self) -> Vec<Value> {
-        let ada = self.bench.ada();
-        let list = ada.get("/config/barman/revisions?limit=1000").expect(200);
-        list.json()["list"].as_array().unwrap().clone()
-    }
 }
 
 impl Drop for Desk {
@@ -130,7 +111,28 @@ impl Drop for Desk {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+/// Waits until no change is pending.
+pub fn settled(journal: &Path) {
+    eventually("the end of every change", || {
+        let names = names(journal);
+        let mut records = names.iter().filter_map(|name| name.strip_suffix(".json"));
+        let ended = |name: &str| {
+            let marks = ["done", "left"].map(|mark| format!("{name}.{mark}"));
+            marks.iter().any(|mark| names.contains(mark))
+        };
+        records.all(ended).then_some(())
+    });
+}
+
+/// The revisions of `/config/barman` or `/config/barmanapi`.
+pub fn revisions(bench: &Bench, file: &str) -> Vec<Value> {
+    let target = format!("/config/{file}/revisions?limit=1000");
+    let list = bench.ada().get(&target).expect(200);
+    list.json()["list"].as_array().unwrap().clone()
+}
+
+/// The names in a folder.
+pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
@@ -144,7 +146,7 @@ fn provoke(run: &mut Run, in_place: bool) {
     points(run, &mut |run, at| {
         number += 1;
         let before = desk.state(number);
-        let count = desk.revisions().len();
+        let count = revisions(&desk.bench, "barman").len();
         let trace = Trace::begin(&Orders {
             pid: desk.bench.server.pid(),
             roles: "serve",
@@ -167,7 +169,7 @@ fn provoke(run: &mut Run, in_place: bool) {
         if at.is_some() && !told.is_empty() {
             desk.bench.restart();
         }
-        desk.settled();
+        settled(&desk.journal());
         let at = told.last().cloned().unwrap_or_default();
         let after = desk.state(number);
         let wanted: State = vec![
@@ -183,7 +185,7 @@ fn provoke(run: &mut Run, in_place: bool) {
         ];
         let (is_old, is_new) = (after == before, after == wanted);
         run.hold(is_old || is_new, || format!("a mix ({at}): {after:?}"));
-        let revisions = desk.revisions();
+        let revisions = revisions(&desk.bench, "barman");
         run.hold(revisions.len() == count + usize::from(is_new), || {
             format!("{} revisions after {count} ({at})", revisions.len())
         });

@@ -39,6 +39,7 @@ mod malformed;
 mod months;
 mod oracle;
 mod order;
+mod own_config;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/archive/past.rs"]
 mod past;
@@ -80,6 +81,7 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("crash", crash::FAULTS),
     ("crash", order::FAULTS),
     ("crash", config::FAULTS),
+    ("crash", own_config::FAULTS),
     ("months", months::FAULTS),
     ("months", damage::FAULTS),
     ("shortage", shortage::FAULTS),
