@@ -3,31 +3,35 @@
 //! The table of our settings says which keys there are, what they take, and which of them may be
 //! set over HTTP at all; a candidate is checked as a start checks the file.
 
-use std::collections::BTreeSet;
+mod mend;
+mod view;
+
+pub use mend::mend;
+
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::change::compare;
 use super::commit::Commit;
 use super::error::ConfigError;
 use super::mask::Mask;
-use super::revisions::{Bytes, Edit, Journal, Revision, State, Turn};
+use super::revisions::{Bytes, Edit, Journal, Revision, Turn};
 use super::wish::{self, Wanted, Wish};
 use super::{Answer, ConfigTask, Request, diff, history, settle};
 use crate::audit::Audit;
 use crate::blocking;
 use crate::catalogue::configkeys::ConfigKeys;
-use crate::inifile::{DEFAULT, Document};
+use crate::inifile::Document;
 use crate::runner::Host;
 use crate::runner::files::{self, Access};
-use crate::settings::keys::{self, Applies, KEYS, Key, OverHttp, nearest};
+use crate::settings::keys::{self, KEYS, OverHttp, nearest};
 use crate::settings::{Changed, Problems, Settings, changes, examine_text};
 use crate::store::Store;
+use mend::journal_in;
+use view::{named, tell};
 
 /// Where keys of Barman's files are changed.
 const BARMANS: &str = "/config/barman/change";
@@ -324,93 +328,11 @@ impl OwnFile {
             _ => Err(history::changed_since(edit, revision)),
         }
     }
-
-    /// The file as callers get it.
-    fn document(&self, document: &Document, message: &str) -> Value {
-        let mut mask = Mask::own();
-        let mut list = Map::new();
-        for section in document.sections().filter(|name| *name != DEFAULT) {
-            let entries = document.entries(section);
-            let values =
-                entries.map(|(key, value)| (key.to_owned(), mask.plain(key, value).into()));
-            list.insert(section.to_owned(), Value::Object(values.collect()));
-        }
-        let mut body = json!({
-            "status_code": 200,
-            "message": message,
-            "list": list,
-            "defaults": defaults(document),
-            "file": self.path,
-        });
-        let told = |name: &str, value: Value| {
-            if let Some(body) = body.as_object_mut() {
-                body.insert(name.to_owned(), value);
-            }
-        };
-        differences(
-            self.running.settings().as_ref(),
-            self.examined(document),
-            told,
-        );
-        body
-    }
-}
-
-/// What of a file is not in force, or why it can't be.
-fn differences(
-    running: &Settings,
-    file: Result<Settings, Problems>,
-    mut told: impl FnMut(&str, Value),
-) {
-    match file {
-        Ok(file) => {
-            let pending: Vec<_> = named(&changes(running, &file)).collect();
-            told("not_in_force", json!(pending));
-        }
-        Err(problems) => {
-            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            told("problems", json!(problems));
-        }
-    }
-}
-
-/// The keys that a file does not set, with what counts then.
-fn defaults(document: &Document) -> Value {
-    let is_pattern = |key: &&Key| key.section == "target:NAME" || key.name.contains("COMMAND");
-    let mut list: Map<String, Value> = Map::new();
-    for key in KEYS.iter().filter(|key| !is_pattern(key)) {
-        let set = document.get(key.section, key.name);
-        if set.is_some() || key.secret {
-            continue;
-        }
-        let section = list.entry(key.section).or_insert_with(|| json!({}));
-        if let Some(section) = section.as_object_mut() {
-            section.insert(key.name.to_owned(), key.default.into());
-        }
-    }
-    Value::Object(list)
-}
-
-/// Tells what counts now and what from the next start on.
-fn tell(answer: &mut Answer, changed: &[Changed]) {
-    let names = |applies: Applies| -> Vec<String> {
-        let some = changed.iter().filter(|changed| changed.applies == applies);
-        some.map(|changed| format!("{}.{}", changed.section, changed.name))
-            .collect()
-    };
-    answer.add("applied", json!(names(Applies::Now)));
-    answer.add("restart", json!(names(Applies::Restart)));
-}
-
-fn named(changed: &[Changed]) -> impl Iterator<Item = String> {
-    changed
-        .iter()
-        .map(|changed| format!("{}.{}", changed.section, changed.name))
 }
 
 fn one_line(problems: &Problems) -> String {
-    let words: BTreeSet<_> = problems.iter().map(ToString::to_string).collect();
-    words.into_iter().collect::<Vec<_>>().join("; ")
+    let words: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    words.join("; ")
 }
 
 /// Carries out a wish in memory.
@@ -447,40 +369,4 @@ fn etag(bytes: &[u8]) -> String {
     let digest = files::digest(bytes);
     let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
     format!("\"{}\"", hex.collect::<String>())
-}
-
-fn journal_in(store: &Path) -> PathBuf {
-    store.join("config/revisions/barmanapi")
-}
-
-/// Brings a change of our own file to an end that a crash has cut short. For the time before the
-/// file is read: it may be half written, so the store is looked for wherever the text names one.
-/// Nothing happens where there is nothing to do.
-///
-/// # Errors
-/// When a change was cut short and can't be brought to an end.
-pub fn mend(path: &Path) -> Result<(), ConfigError> {
-    // A file that can't be read is told by whoever reads it next.
-    let text = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let key = keys::find("application", "store_directory");
-    let named = text.lines().filter_map(|line| {
-        let (name, value) = line.split_once(['=', ':'])?;
-        key.filter(|key| name.trim().eq_ignore_ascii_case(key.name))?;
-        Some(value.trim())
-    });
-    let stores: BTreeSet<&str> = named.chain(key.map(|key| key.default)).collect();
-    for store in stores {
-        let journal = Journal::new(journal_in(Path::new(store)));
-        // Another service's store is none of ours.
-        let places = match journal.places() {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
-            other => other.map_err(ConfigError::Journal)?,
-        };
-        if places.iter().any(|(_, state)| *state == State::Pending) {
-            let turn = journal.turn().map_err(ConfigError::Journal)?;
-            settle::all(&journal, &turn, &Host::Here)?;
-        }
-    }
-    Ok(())
 }

@@ -9,8 +9,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
+use super::ArgvError;
+use super::error::cut;
 use super::places::Places;
-use super::{ArgvError, cut};
 use crate::catalogue::configkeys::{ConfigKeys, KeyClass, is_key};
 use crate::catalogue::kinds::Kind;
 use crate::names::{Scope, ServerName, is_line_or_control};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::error::cut;
 use super::places::{Destination, Places};
-use super::{ArgvError, MAX_CHANGES, MAX_VALUE, MAX_VALUES, Value, cut, same_name};
+use super::{ArgvError, MAX_CHANGES, MAX_VALUE, MAX_VALUES, Value, same_name};
 use crate::catalogue::kinds::Kind;
 use crate::catalogue::traits::Traits;
 use crate::catalogue::{Command, CommandOption, Takes};

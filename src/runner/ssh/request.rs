@@ -34,6 +34,9 @@ pub(super) const NO_PYTHON: &str = "barmanapi: no python";
 /// The program text for every request.
 const BASE: &str = include_str!("../../../share/remote.py");
 
+/// What detached jobs need besides, and this first.
+const DISK: &str = include_str!("../../../share/remote_disk.py");
+
 /// What detached jobs need besides.
 const JOBS: &str = include_str!("../../../share/remote_jobs.py");
 
@@ -122,10 +125,10 @@ impl Wanted<'_> {
         }
         let parts: &[&str] = match self {
             Self::Look | Self::Resolve(_) | Self::Run(_) => &[],
-            Self::Files([b"replace", ..]) => &[JOBS, FILES, CHANGES],
-            Self::Files([b"try", ..]) => &[JOBS, FILES, TRIALS],
-            Self::Files(_) => &[JOBS, FILES],
-            _ => &[JOBS],
+            Self::Files([b"replace", ..]) => &[DISK, JOBS, FILES, CHANGES],
+            Self::Files([b"try", ..]) => &[DISK, JOBS, FILES, TRIALS],
+            Self::Files(_) => &[DISK, JOBS, FILES],
+            _ => &[DISK, JOBS],
         };
         // A path with a line end can't be told this way; then Barman's own Python is not found by it.
         let path = program.as_os_str().as_bytes();
@@ -202,6 +205,10 @@ mod tests {
     #[test]
     fn the_program_text_is_ascii() {
         // An old Python reads nothing else without being told.
-        assert!([BASE, JOBS, FILES, CHANGES, TRIALS].concat().is_ascii());
+        assert!(
+            [BASE, DISK, JOBS, FILES, CHANGES, TRIALS]
+                .concat()
+                .is_ascii()
+        );
     }
 }
