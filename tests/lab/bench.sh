@@ -3,20 +3,9 @@
 set -euo pipefail
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 cd "$tree"
-# shellcheck source=rust.sh
-. tests/lab/rust.sh
-need_rust
-export CARGO_TERM_COLOR=never
-
-dir=${LAB_DIR:-$("$lab" default-dir bench)}
-unset LAB_DIR
-leave() {
-    local code=$?
-    [[ ${KEEP_LAB:-} || ! -f $dir/.barmanapi-lab ]] || "$lab" down "$dir" || code=1
-    exit "$code"
-}
-trap leave EXIT
-trap 'exit 130' INT TERM HUP
+# shellcheck source=own.sh
+. tests/lab/own.sh
+own_lab bench
 
 "$lab" packages wrk=wrk
 cargo build --locked --release --benches

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What building and testing needs besides the lab: Rust, a linker, git. Sourced by test.sh, lint.sh, bench.sh and demo.sh.
+# What building and testing needs besides the lab: Rust, a linker, git. Sourced by own.sh, lint.sh and demo.sh.
 
 lab=$tree/tests/lab/lab.sh
 

@@ -1,40 +1,22 @@
 #!/bin/bash
 # Brings the lab up, runs every test against it, prints how many there were, and takes the lab down again.
 #
-#   KEEP_LAB=1       leaves the lab up
-#   LAB_BARMAN=3.9.0 another Barman than the newest
-#   LAB_DIR=DIR      another folder
+#   LAB_BARMAN=3.9.0   another Barman than the newest
 #
-# The tests find the lab through LAB_ENV, the path of its lab.env. A test that is skipped counts as a failure.
+# and what own.sh says. The tests find the lab through LAB_ENV, the path of its lab.env. A test that is skipped counts as a failure.
 set -euo pipefail
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 cd "$tree"
-# shellcheck source=rust.sh
-. tests/lab/rust.sh
-need_rust
-export CARGO_TERM_COLOR=never
-
-dir=${LAB_DIR:-$("$lab" default-dir test)}
-unset LAB_DIR
-output=$(mktemp)
-leave() {
-    local code=$?
-    rm -f "$output"
-    if [[ ${KEEP_LAB:-} ]]; then
-        echo "the lab stays up: $dir"
-    elif [[ -f $dir/.barmanapi-lab ]]; then
-        "$lab" down "$dir" || code=1
-    fi
-    exit "$code"
-}
-trap leave EXIT
-trap 'exit 130' INT TERM HUP
+# shellcheck source=own.sh
+. tests/lab/own.sh
+own_lab test
 
 "$lab" packages strace=strace
 cargo build --locked
+target=$(target_dir)
 "$lab" up "$dir" ${LAB_BARMAN:+--barman "$LAB_BARMAN"}
-"$lab" install-binary "$dir" "$(target_dir)/debug/barmanapi"
-outcome=0
+"$lab" install-binary "$dir" "$target/debug/barmanapi"
+output=$target/tests.log outcome=0
 LAB_ENV=$dir/lab.env cargo test --locked --no-fail-fast 2>&1 | tee "$output" || outcome=$?
 
 # Every "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out" counts.
