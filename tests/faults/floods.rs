@@ -1,4 +1,8 @@
 //! Many clients at once.
+//!
+//! Clients are on other machines than the service. Here the service has one processor and they have
+//! the others, and the one whose answers are timed goes before the rest of them: what is measured is
+//! the service, and not how long a client waits for its turn among a thousand.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -156,6 +160,38 @@ fn exchange(
     ))
 }
 
+/// The service on one processor and this program on the others, until this is dropped; where there is
+/// only one they share it.
+struct Apart {
+    last: usize,
+}
+
+impl Apart {
+    fn new(service: u32) -> Self {
+        let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+        if last > 0 {
+            pin("0", service);
+            pin(&format!("1-{last}"), std::process::id());
+        }
+        Self { last }
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        pin(&format!("0-{}", self.last), std::process::id());
+    }
+}
+
+/// Has all threads of a process run on these processors.
+fn pin(processors: &str, process: u32) {
+    let output = std::process::Command::new("taskset")
+        .args(["-a", "-c", "-p", processors, &process.to_string()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Lets clients loose and probes meanwhile: what they saw, what the prober saw, and the greatest size
 /// of the service in MiB.
 fn flood(
@@ -165,6 +201,7 @@ fn flood(
     request: impl Fn(usize) -> Vec<u8> + Sync,
 ) -> (Seen, Seen, u64) {
     let port = bench.server.port;
+    let _apart = Apart::new(bench.server.pid());
     let stop = AtomicBool::new(false);
     let all = Mutex::new(Seen::default());
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -175,6 +212,8 @@ fn flood(
             std::thread::Builder::new()
                 .stack_size(128 << 10)
                 .spawn_scoped(scope, move || {
+                    // Those who are timed go before.
+                    rustix::process::nice(10).unwrap();
                     let seen = client(port, &request(number), until);
                     all.lock().unwrap().merge(seen);
                 })
