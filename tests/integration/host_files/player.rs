@@ -7,7 +7,7 @@ use barmanapi::runner::Host;
 
 use super::trials::script;
 use super::{Side, as_account, change};
-use crate::rig::{Process, processes};
+use crate::rig::{Lab, Process, processes};
 
 /// What the process shall do.
 const PLAY: &str = "HOST_FILES_PLAY";
@@ -17,8 +17,7 @@ pub(super) fn start(words: &[&str]) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "host_files::player::plays_a_service",
-            "--ignored",
+            "host_files::player::a_process_of_its_own_replaces_a_file",
         ])
         .env(PLAY, words.join("\n"))
         .stdin(Stdio::null())
@@ -28,14 +27,22 @@ pub(super) fn start(words: &[&str]) -> Child {
         .unwrap()
 }
 
+/// This is what such a process begins with, too.
 #[test]
-#[ignore = "is no test: other tests start it as a process of its own"]
-fn plays_a_service() {
-    let Ok(words) = std::env::var(PLAY) else {
-        return;
-    };
-    let words: Vec<_> = words.split('\n').collect();
-    as_account(|| play(&Host::Here, &words));
+fn a_process_of_its_own_replaces_a_file() {
+    if let Ok(words) = std::env::var(PLAY) {
+        let words: Vec<_> = words.split('\n').collect();
+        return as_account(|| play(&Host::Here, &words));
+    }
+    let lab = Lab::get();
+    let folder = lab.folder("player");
+    let (lock, file) = (folder.join("lock"), folder.join("file"));
+    lab.write(&file, "old", 0o640);
+    let words = [&lock, &file].map(|path| path.display().to_string());
+    let mut process = start(&["replace", &words[0], "new", &words[1]]);
+    assert!(process.wait().unwrap().success());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "new");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// Does the same on any host.
