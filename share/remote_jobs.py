@@ -36,7 +36,11 @@ def make_folders():
             raise Refused(b"0 " + folder + b" is not a folder that this account alone can write")
     # Whoever removes a job later knows nothing of Barman's own Python.
     if sys.executable and get(home(), b"python") != encoded(sys.executable) + b"\n":
-        put(home(), b"python", encoded(sys.executable) + b"\n")
+        # Many jobs may be the first one.
+        fresh = home() + b"/python." + str(os.getpid()).encode("ascii")
+        write(fresh, encoded(sys.executable) + b"\n")
+        os.rename(fresh, home() + b"/python")
+        sync(home())
 
 
 def remove_folder(folder):

@@ -65,6 +65,28 @@ fn a_job_runs_there_and_its_folder_is_removed() {
 }
 
 #[test]
+fn many_jobs_can_be_the_first_one_of_a_host() {
+    let (sshd, stand_in) = (Sshd::start(&[]), StandIn::new());
+    stand_in.control(&json!({"*": {"exit": 3}}));
+    let noted = PathBuf::from(Lab::get().fact("LAB_HOME")).join(".barmanapi/python");
+    for _ in 0..5 {
+        drop(fs::remove_file(&noted));
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let (desk, name) = (Desk::new(), job_name());
+                    let plan = desk.plan(&stand_in, &["backup", "main"]);
+                    let mut run = Run::start_job(&sshd.link(), &plan, &name).unwrap();
+                    assert_eq!(end(&mut run), Ending::Exited(3));
+                    remove_job(&sshd.link(), &name).unwrap();
+                });
+            }
+        });
+        assert!(fs::read_to_string(&noted).unwrap().ends_with('\n'));
+    }
+}
+
+#[test]
 fn a_job_goes_on_once_whatever_happens_to_the_link() {
     let (mut sshd, stand_in, desk) = (Sshd::start(&[]), StandIn::new(), Desk::new());
     stand_in.control(&json!({"*": {"lines": {"count": 60, "every": 0.1}, "exit": 7}}));
