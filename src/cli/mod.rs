@@ -62,6 +62,8 @@ pub fn run() -> ExitCode {
         .config
         .or_else(|| std::env::var_os("BARMANAPI_CONFIG").map(PathBuf::from))
         .unwrap_or_else(|| settings::DEFAULT_PATH.into());
+    // A service that runs for long may be asked about it from anywhere. Only an empty path fails.
+    let config = std::path::absolute(&config).unwrap_or(config);
     let done = match cli.command {
         Command::CheckConfig => return check_config::run(&config),
         Command::Serve => serve::run(&config),

@@ -51,7 +51,7 @@ impl ConfigFiles {
         }
         let plan = Plan {
             edits: edits(&old, &new),
-            keys: wish.wanted.iter().map(wish::Wanted::name).collect(),
+            keys: names(&edit::changed(&old.view(), &new.view())),
             undoes: None,
             dry_run: wish.dry_run,
             old,
@@ -82,10 +82,9 @@ impl ConfigFiles {
         if let (false, Some(name)) = (seen, needing) {
             return Err(no_precondition(&name));
         }
-        let names = keys.iter().map(|(section, key)| format!("{section}.{key}"));
         let plan = Plan {
             edits: edits(&old, &new),
-            keys: names.collect(),
+            keys: names(&keys),
             undoes: Some(id),
             dry_run,
             old,
@@ -190,6 +189,11 @@ fn no_precondition(name: &str) -> ConfigError {
         "{name} can lose data or blind the monitoring: send If-Match with the ETag of \
          /config/barman, so that nobody's change is lost"
     ))
+}
+
+fn names(keys: &[(String, String)]) -> Vec<String> {
+    let names = keys.iter().map(|(section, key)| format!("{section}.{key}"));
+    names.collect()
 }
 
 /// The files that differ.

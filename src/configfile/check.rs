@@ -6,7 +6,7 @@ use super::conninfo;
 use super::error::ConfigError;
 use super::mask::is_conninfo;
 use super::view::{GLOBAL, View};
-use super::wish::Wanted;
+use super::wish::{self, Wanted};
 use crate::catalogue::configkeys::{ConfigKeys, KeyClass, Place};
 use crate::inifile;
 use crate::redact;
@@ -33,11 +33,17 @@ impl Rules<'_> {
     /// nothing of what is there.
     pub(super) fn check_right(&self, wanted: &Wanted) -> Result<(), ConfigError> {
         let name = wanted.name();
+        let ours = || {
+            ConfigError::Invalid(format!(
+                "{name} is a key of barmanapi's own file, which is changed by {OWN}"
+            ))
+        };
+        if wanted.section.starts_with("target:") && is_ours(&name) {
+            return Err(ours());
+        }
         let Some(info) = self.keys.get(&wanted.key) else {
-            if keys::find(&wanted.section, &wanted.key).is_some() {
-                return Err(ConfigError::Invalid(format!(
-                    "{name} is a key of barmanapi's own file: change it by {OWN}"
-                )));
+            if is_ours(&name) {
+                return Err(ours());
             }
             let near = self.keys.nearest(&wanted.key);
             let near = near.map(|near| format!("; did you mean {near}?"));
@@ -121,6 +127,11 @@ impl Rules<'_> {
             .check(key, &inifile::escape(value))
             .map_err(|error| ConfigError::Invalid(format!("[{}] {error}", wanted.section)))
     }
+}
+
+/// Whether our own file has such a key, in a section that Barman's may have too.
+fn is_ours(name: &str) -> bool {
+    wish::of_ours(name).is_ok_and(|(section, key)| keys::find(&section, &key).is_some())
 }
 
 /// What a section is, or will be once these keys are set.

@@ -26,7 +26,7 @@ use crate::blocking;
 use crate::catalogue::configkeys::ConfigKeys;
 use crate::inifile::Document;
 use crate::runner::Host;
-use crate::runner::files::{self, Access};
+use crate::runner::files::{self, Access, FilesError};
 use crate::settings::keys::{self, KEYS, OverHttp, nearest};
 use crate::settings::{Changed, Problems, Settings, changes, examine_text};
 use crate::store::Store;
@@ -106,7 +106,18 @@ impl OwnFile {
                 "barmanapi's own file has no such route".to_owned(),
             )),
         });
-        done.await.map_err(ConfigError::Internal)?
+        let done = done.await.map_err(ConfigError::Internal)?;
+        done.map_err(|error| match error {
+            // Nobody's but ours, and for whoever looks after it.
+            ConfigError::NotIni { .. }
+            | ConfigError::Files(
+                FilesError::NotFound { .. }
+                | FilesError::NotPermitted { .. }
+                | FilesError::NotAFile { .. }
+                | FilesError::TooLarge { .. },
+            ) => ConfigError::Conflict(error.to_string()),
+            other => other,
+        })
     }
 
     fn show(&self) -> Result<Answer, ConfigError> {
@@ -140,10 +151,10 @@ impl OwnFile {
             )));
         }
         let plan = Plan {
+            keys: differing(&old.document, &wish),
             old,
             new,
             settings,
-            keys: names,
             undoes: None,
             dry_run: wish.dry_run,
         };
@@ -333,6 +344,16 @@ impl OwnFile {
 fn one_line(problems: &Problems) -> String {
     let words: Vec<_> = problems.iter().map(ToString::to_string).collect();
     words.join("; ")
+}
+
+/// The keys of a wish that are not as wanted.
+fn differing(document: &Document, wish: &Wish) -> Vec<String> {
+    let differs = |wanted: &&Wanted| document.get(&wanted.section, &wanted.key) != wanted.value;
+    wish.wanted
+        .iter()
+        .filter(differs)
+        .map(Wanted::name)
+        .collect()
 }
 
 /// Carries out a wish in memory.

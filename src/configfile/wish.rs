@@ -12,9 +12,6 @@ const CREATE: &str = "create";
 /// With it nothing is written.
 pub(super) const DRY_RUN: &str = "dry_run";
 
-/// Keys that one request may change.
-const MOST: usize = 1000;
-
 /// Characters of a value.
 const LONGEST: usize = 16 * 1024;
 
@@ -88,10 +85,6 @@ impl Wish {
         if wanted.is_empty() {
             let words = "nothing to change: give SECTION.KEY=VALUE or unset=SECTION.KEY";
             return Err(ConfigError::invalid(words));
-        }
-        if wanted.len() > MOST {
-            let words = format!("more than {MOST} keys in one request; send several");
-            return Err(ConfigError::Invalid(words));
         }
         Ok(Self {
             wanted,

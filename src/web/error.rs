@@ -4,6 +4,7 @@
 //! id and never leaves the machine.
 
 use std::error::Error;
+use std::io::ErrorKind;
 
 use rocket::catcher::{self, Catcher};
 use rocket::http::{Header, Status};
@@ -214,7 +215,10 @@ impl From<ConfigError> for Failure {
                 RefusalKind::BarmanUnreachable
             }
             E::Files(error) => kind_of_files(error),
-            E::Audit(cause) if is_full(cause) => RefusalKind::StoreFull,
+            E::Audit(cause) | E::Journal(cause) if is_full(cause) => RefusalKind::StoreFull,
+            E::Journal(cause) if cause.kind() == ErrorKind::ReadOnlyFilesystem => {
+                RefusalKind::Unavailable
+            }
             E::Audit(_) => RefusalKind::Unavailable,
             E::Journal(_) | E::Internal(_) => return Self::from(Refusal::internal(error)),
         };
@@ -222,7 +226,10 @@ impl From<ConfigError> for Failure {
         if let E::Files(FilesError::Link(error)) = &error {
             refusal.reason = Some(error.word());
         }
-        if matches!(error, E::Files(_) | E::InDoubt { .. } | E::Audit(_)) {
+        if matches!(
+            error,
+            E::Files(_) | E::InDoubt { .. } | E::Audit(_) | E::Journal(_)
+        ) {
             refusal.source = Some(Box::new(error));
         }
         Self::from(refusal)
@@ -230,7 +237,6 @@ impl From<ConfigError> for Failure {
 }
 
 fn is_full(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
     matches!(
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded

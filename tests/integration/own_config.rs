@@ -259,6 +259,23 @@ fn a_key_that_is_not_ours_is_named_with_its_route_or_its_nearest() {
         assert!(told.contains(words), "{body}: {told}");
     }
     assert_eq!(desk.text(), before);
+    // The other way round, and where both have a key of that name.
+    let admin = desk.server.login("admin");
+    for key in [
+        "log.backup_count",
+        "barman.job_timeout.check",
+        "target:a.ssh_command",
+    ] {
+        let told = message(
+            &admin
+                .post("/config/barman/change", &json!({key: "1"}))
+                .expect(400),
+        );
+        assert!(
+            told.contains("changed by /config/barmanapi/change"),
+            "{told}"
+        );
+    }
     let none = desk.server.login("other");
     none.get("/config/barmanapi").expect(403);
     let reader = desk.server.login("reader");
@@ -320,6 +337,9 @@ fn a_dry_run_and_a_stale_tag_write_nothing() {
     let next = with(&tag, 5).expect(200);
     with(&tag, 6).expect(412);
     with(next.header("etag").unwrap(), 6).expect(200);
+    let half = json!({"barman.max_jobs": 6, "barman.queue": 9});
+    let half = change(&dba, &half).expect(200);
+    assert_eq!(half.json()["changed"], json!(["barman.queue"]));
     let same = change(&dba, &json!({"barman.max_jobs": 6})).expect(200);
     assert_eq!(same.json()["changed"], json!([]));
     assert!(desk.text().contains("max_jobs = 6\n"));
@@ -341,8 +361,33 @@ fn a_file_that_was_broken_by_hand_is_mended_by_hand() {
     let shown = dba.get("/config/barmanapi").expect(200).json();
     assert!(shown["problems"].to_string().contains("queue"), "{shown}");
     assert_eq!(desk.text(), broken);
+    Lab::get().write(&desk.file(), "[barman\n", 0o600);
+    dba.get("/config/barmanapi").expect(409);
     fs::remove_file(desk.file()).unwrap();
     dba.get("/config/barmanapi").expect(409);
+}
+
+#[test]
+fn a_file_that_the_service_may_not_write_says_so() {
+    let desk = Desk::new();
+    let (dba, before) = (desk.dba(), desk.text());
+    let group = Lab::get().fact("LAB_GID");
+    let (file, folder) = (desk.file(), desk.site.file(""));
+    Lab::as_root(&[
+        "chown",
+        &format!("root:{group}"),
+        &file.display().to_string(),
+    ]);
+    Lab::as_root(&["chown", "root", &folder.display().to_string()]);
+    Lab::as_root(&["chmod", "755", &folder.display().to_string()]);
+    Lab::as_root(&["chmod", "640", &file.display().to_string()]);
+    dba.get("/config/barmanapi").expect(200);
+    let told = message(&change(&dba, &json!({"barman.max_jobs": 3})).expect(409));
+    assert!(told.contains("barmanapi.conf"), "{told}");
+    let list = dba.get("/config/barmanapi/revisions").expect(200).json();
+    assert_eq!(list["list"], json!([]));
+    Lab::as_root(&["chmod", "644", &file.display().to_string()]);
+    assert_eq!(desk.text(), before);
 }
 
 #[test]
