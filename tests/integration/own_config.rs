@@ -167,7 +167,7 @@ fn what_needs_a_restart_is_listed_until_it_comes() {
     assert_eq!(shown["not_in_force"], json!([]));
 }
 
-/// Z11: no key of ours that opens a door can be set over HTTP, whoever asks.
+/// Whoever asks.
 #[test]
 fn what_opens_a_door_is_for_the_disk_alone() {
     let desk = Desk::new();
