@@ -31,6 +31,11 @@ use crate::web::{self, App, ServerSettings, Traffic};
 /// The file that is read over the built-in facts about commands, where it exists.
 pub(super) const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
 
+/// Threads that answer requests, at the least. The line before each holds 256 tasks; what does not fit
+/// goes to the one common line, where new connections stand. With a thousand busy clients and few
+/// threads, somebody who comes anew would wait for all of them.
+const WORKERS: usize = 8;
+
 /// How often Barman's program and jobs without a supervisor are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -56,7 +61,10 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     let store = Store::open(&settings.application.store_directory)?;
     let log = telemetry::to_file(&log_options(&settings, &store))?;
     let parts = Parts::build(&settings, &store)?;
+    let workers =
+        std::thread::available_parallelism().map_or(WORKERS, |count| count.get().max(WORKERS));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .thread_name("barmanapi")
         .build()

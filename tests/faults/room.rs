@@ -120,7 +120,7 @@ fn full(run: &mut Run) {
     // Thousands of jobs have to fit beside what fills it.
     let (bench, disk) = bench_on_small_disk(&control, run.of("400m", "24m"));
     let stop = AtomicBool::new(false);
-    let rounds = run.of(200, 12);
+    let rounds = run.of(120, 12);
     let mut random = super::run::Random(run.random.number() | 1);
     let (mut given, mut answers) = (BTreeMap::new(), BTreeMap::<u16, usize>::new());
     let mut back = Times::default();

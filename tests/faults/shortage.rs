@@ -167,7 +167,7 @@ fn in_service(run: &mut Run) {
     let (reload, all): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|failure| REQUESTS[failure.request].1 == "/barman/reload");
-    let mut failures = chosen(run, all, run.of(950, 60));
+    let mut failures = chosen(run, all, run.of(500, 60));
     failures.extend(chosen(run, reload, run.of(50, 0)));
     let mut answers = BTreeMap::<u16, usize>::new();
     let mut back = Times::default();

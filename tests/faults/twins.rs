@@ -59,7 +59,7 @@ fn both(run: &mut Run) {
     let token = servers[0].login("ada").token;
     let handed_out = Mutex::new(BTreeMap::new());
     let wrong = Mutex::new(Vec::new());
-    let until = Instant::now() + Duration::from_secs(run.of(150, 8));
+    let until = Instant::now() + Duration::from_secs(run.of(90, 8));
     let mut ready = Times::default();
     let (mut deaths, mut changes) = (0, 0);
     for round in 0.. {
