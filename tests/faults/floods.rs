@@ -7,11 +7,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use serde_json::json;
 
 use super::bench::Bench;
@@ -163,33 +166,37 @@ fn exchange(
 /// The service on one processor and this program on the others, until this is dropped; where there is
 /// only one they share it.
 struct Apart {
-    last: usize,
+    processors: usize,
 }
 
 impl Apart {
     fn new(service: u32) -> Self {
-        let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
-        if last > 0 {
-            pin("0", service);
-            pin(&format!("1-{last}"), std::process::id());
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if processors > 1 {
+            pin(service, 0..1);
+            pin(std::process::id(), 1..processors);
         }
-        Self { last }
+        Self { processors }
     }
 }
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        pin(&format!("0-{}", self.last), std::process::id());
+        pin(std::process::id(), 0..self.processors);
     }
 }
 
 /// Has all threads of a process run on these processors.
-fn pin(processors: &str, process: u32) {
-    let output = std::process::Command::new("taskset")
-        .args(["-a", "-c", "-p", processors, &process.to_string()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+fn pin(process: u32, processors: Range<usize>) {
+    let mut set = CpuSet::new();
+    processors.for_each(|processor| set.set(processor));
+    for thread in std::fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let name = thread.unwrap().file_name();
+        let thread = name.to_str().and_then(|name| name.parse().ok()).unwrap();
+        let pinned = sched_setaffinity(Pid::from_raw(thread), &set);
+        // It may have ended meanwhile.
+        assert!(matches!(pinned, Ok(()) | Err(Errno::SRCH)), "{pinned:?}");
+    }
 }
 
 /// Lets clients loose and probes meanwhile: what they saw, what the prober saw, and the greatest size
