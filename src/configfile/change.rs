@@ -51,7 +51,7 @@ impl ConfigFiles {
         }
         let plan = Plan {
             edits: edits(&old, &new),
-            keys: names(&edit::changed(&old.view(), &new.view())),
+            keys: differing(&old, &new, &wish),
             undoes: None,
             dry_run: wish.dry_run,
             old,
@@ -189,6 +189,13 @@ fn no_precondition(name: &str) -> ConfigError {
         "{name} can lose data or blind the monitoring: send If-Match with the ETag of \
          /config/barman, so that nobody's change is lost"
     ))
+}
+
+/// The keys of a wish that are other ones then, in the order of the wish.
+fn differing(old: &Tree, new: &Tree, wish: &Wish) -> Vec<String> {
+    let changed = names(&edit::changed(&old.view(), &new.view()));
+    let wanted = wish.wanted.iter().map(wish::Wanted::name);
+    wanted.filter(|name| changed.contains(name)).collect()
 }
 
 fn names(keys: &[(String, String)]) -> Vec<String> {
