@@ -218,7 +218,7 @@ impl Jobs {
         match self.end(folder)? {
             Some(result) => Ok(Some(State::Ended(result))),
             None if !folder.path().exists() => Ok(None),
-            None => self.unrecorded(folder).map(Some),
+            None => self.unrecorded(folder),
         }
     }
 
@@ -249,31 +249,34 @@ impl Jobs {
 
     /// The state of a job that has no supervisor and no recorded end after it was looked at:
     /// Barman runs on, or somebody else is recording the end right now.
-    fn unrecorded(&self, folder: &JobFolder) -> Result<State, StoreError> {
+    fn unrecorded(&self, folder: &JobFolder) -> Result<Option<State>, StoreError> {
         let unknown = |source| StoreError::Record {
             path: folder.process(),
             source,
         };
         if self.store.abroad(folder.ticket())?.is_some() {
             // It has a supervisor again, or will have one as soon as one can be started.
-            return Ok(supervised(folder));
+            return Ok(Some(supervised(folder)));
         }
         let identity = read_json::<Identity>(&folder.process())?;
         let runs = identity.map(|identity| identity.is_alive()).transpose();
         if runs.map_err(unknown)?.unwrap_or(false) {
-            return Ok(State::LostRunning);
+            return Ok(Some(State::LostRunning));
         }
         let since = Instant::now();
         loop {
             if let Some(result) = self.end(folder)? {
-                return Ok(State::Ended(result));
+                return Ok(Some(State::Ended(result)));
             }
             if since.elapsed() > RECORDING {
                 let words = "its end is being recorded; ask again";
                 return Err(unknown(io::Error::other(words)));
             }
             std::thread::sleep(Duration::from_millis(5));
-            reconcile::look_at(&self.store, folder)?;
+            match reconcile::look_at(&self.store, folder) {
+                Err(error) if error.is_unwritable() => return self.unwritten(folder),
+                looked => looked?,
+            }
         }
     }
 
