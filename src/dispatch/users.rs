@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::outcome::RefusalKind;
 use super::{CallContext, Dispatch, Refusal, Reply, nothing_left, text_parameter, trail};
+use crate::audit::Entry;
 use crate::auth::{Auth, AuthError, AuthKind, Authority, Caller, User};
 use crate::names::{Scope, UserName};
 use crate::parameters::{Parameters, Value as Parameter};
@@ -30,7 +31,13 @@ struct Wish {
 }
 
 impl Wish {
-    fn read(mut parameters: Parameters, words: &[&str]) -> Result<Self, Refusal> {
+    /// Reads what is wanted, and says in the audit log's entry whom and what it is about as soon as
+    /// that is known.
+    fn read(
+        entry: &mut Entry,
+        mut parameters: Parameters,
+        words: &[&str],
+    ) -> Result<Self, Refusal> {
         let mut text = |word: &str| {
             if words.contains(&word) {
                 text_parameter(&mut parameters, word)
@@ -41,6 +48,7 @@ impl Wish {
         let user = text("username")?.ok_or_else(|| missing("username"))?;
         let user = UserName::parse(&user)
             .map_err(|error| Refusal::invalid(format!("parameter username: {error}")))?;
+        entry.subject = Some(user.to_string());
         let (password, old_password) = (text("password")?, text("old_password")?);
         let mut rules = |word: &str| {
             if words.contains(&word) {
@@ -51,13 +59,16 @@ impl Wish {
         };
         let (access, deny) = (rules("access")?, rules("deny")?);
         nothing_left(&parameters)?;
-        Ok(Self {
+        let wish = Self {
             user,
             password,
             old_password,
             access,
             deny,
-        })
+        };
+        let fields = wish.fields();
+        entry.outcome = (!fields.is_empty()).then_some(fields);
+        Ok(wish)
     }
 
     /// What shall be other than it is, for the audit log.
@@ -103,12 +114,22 @@ impl Dispatch {
         context: CallContext,
         parameters: Parameters,
     ) -> Result<Reply, Refusal> {
-        match task {
-            UserTask::List => self.list_users(),
-            UserTask::Add => self.add_user(caller, context, parameters).await,
-            UserTask::Change => self.change_user(caller, context, parameters).await,
-            UserTask::Remove => self.remove_user(caller, context, parameters).await,
-        }
+        let event = match task {
+            UserTask::List => return self.list_users(),
+            UserTask::Add => "user_add",
+            UserTask::Change => "user_change",
+            UserTask::Remove => "user_remove",
+        };
+        let mut entry = trail::entry(event, caller, &context);
+        let done = if task == UserTask::Add {
+            self.add_user(caller, &mut entry, parameters).await
+        } else if task == UserTask::Change {
+            self.change_user(caller, &mut entry, parameters).await
+        } else {
+            self.remove_user(caller, &mut entry, parameters).await
+        };
+        self.note_refusal(entry, done.as_ref().err()).await;
+        done
     }
 
     fn list_users(&self) -> Result<Reply, Refusal> {
@@ -134,10 +155,14 @@ impl Dispatch {
     async fn add_user(
         &self,
         caller: &Caller,
-        context: CallContext,
+        entry: &mut Entry,
         parameters: Parameters,
     ) -> Result<Reply, Refusal> {
-        let wish = Wish::read(parameters, &["username", "password", "access", "deny"])?;
+        let wish = Wish::read(
+            entry,
+            parameters,
+            &["username", "password", "access", "deny"],
+        )?;
         let password = wish.password.clone().ok_or_else(|| missing("password"))?;
         let own = |rules: &[Rule]| rules.to_vec();
         let access = wish
@@ -153,19 +178,18 @@ impl Dispatch {
             .auth
             .add_user(wish.user.clone(), &password, access, deny, authority);
         let user = wish.user.clone();
-        self.on_record("user_add", caller, &context, &wish, adding)
-            .await?;
+        self.on_record(entry, adding).await?;
         Ok(now(&self.auth, &user, &format!("added user {user}")))
     }
 
     async fn change_user(
         &self,
         caller: &Caller,
-        context: CallContext,
+        entry: &mut Entry,
         parameters: Parameters,
     ) -> Result<Reply, Refusal> {
         let words = ["username", "password", "old_password", "access", "deny"];
-        let wish = Wish::read(parameters, &words)?;
+        let wish = Wish::read(entry, parameters, &words)?;
         if wish.fields().is_empty() {
             return Err(Refusal::invalid(
                 "nothing to change: give password, access or deny",
@@ -192,8 +216,7 @@ impl Dispatch {
                     .change_user(wish.user.clone(), password, access, deny, authority);
             Ok::<_, Refusal>(changed.await?)
         };
-        self.on_record("user_change", caller, &context, &wish, changing)
-            .await?;
+        self.on_record(entry, changing).await?;
         let user = &wish.user;
         let words = format!("changed user {user}; tokens of before have ended");
         Ok(now(&self.auth, user, &words))
@@ -202,15 +225,14 @@ impl Dispatch {
     async fn remove_user(
         &self,
         caller: &Caller,
-        context: CallContext,
+        entry: &mut Entry,
         parameters: Parameters,
     ) -> Result<Reply, Refusal> {
-        let wish = Wish::read(parameters, &["username"])?;
+        let wish = Wish::read(entry, parameters, &["username"])?;
         let removing = self
             .auth
             .remove_user(wish.user.clone(), self.authority(caller)?);
-        self.on_record("user_remove", caller, &context, &wish, removing)
-            .await?;
+        self.on_record(entry, removing).await?;
         let message = format!("removed user {}; its tokens have ended", wish.user);
         Ok(Reply::ok(
             json!({"status_code": 200, "message": message, "list": []}),
@@ -220,23 +242,11 @@ impl Dispatch {
     /// Does something to a user once it is on record that it is wanted.
     async fn on_record<E: Into<Refusal>>(
         &self,
-        event: &'static str,
-        caller: &Caller,
-        context: &CallContext,
-        wish: &Wish,
+        entry: &Entry,
         work: impl Future<Output = Result<(), E>>,
     ) -> Result<(), Refusal> {
-        let mut entry = trail::entry(event, caller, context);
-        entry.subject = Some(wish.user.to_string());
-        let fields = wish.fields();
-        entry.outcome = (!fields.is_empty()).then_some(fields);
-        let done = async {
-            self.record(entry.clone()).await?;
-            work.await.map_err(Into::into)
-        };
-        let done = done.await;
-        self.note_refusal(entry, done.as_ref().err()).await;
-        done
+        self.record(entry.clone()).await?;
+        work.await.map_err(Into::into)
     }
 
     /// The word of a caller, who may not name a command by another name to get around a rule.

@@ -105,7 +105,13 @@ impl Endpoint {
                     note(app, marks, "refused", row.path, Some(user), Some(&failure)).await;
                     return Err(failure);
                 }
-                let parameters = self.parameters(request, data, marks, query).await?;
+                let parameters = self.parameters(request, data, marks, query).await;
+                // The door takes down what it refuses itself.
+                if let (Err(failure), true) = (&parameters, row.changes != Changes::No) {
+                    let user = caller.user.as_str();
+                    note(app, marks, "refused", row.path, Some(user), Some(failure)).await;
+                }
+                let parameters = parameters?;
                 let call = Call {
                     command,
                     revision,
@@ -174,7 +180,16 @@ impl Endpoint {
             (
                 AuthKind::Basic | AuthKind::BasicOrToken,
                 Credentials::Basic(Login { name, password }),
-            ) => app.auth.basic(&name, &password, marks.from).await?,
+            ) => {
+                let known = app.auth.basic(&name, &password, marks.from).await;
+                let known = known.map_err(Failure::from);
+                if let Err(failure) = &known {
+                    let user = UserName::parse(&name).ok();
+                    let user = user.as_ref().map(UserName::as_str);
+                    note(app, marks, "login", self.row.path, user, Some(failure)).await;
+                }
+                known?
+            }
             _ => return Err(AuthError::Unauthorized.into()),
         })
     }

@@ -1,6 +1,10 @@
 //! Who gets in, and what they may do then.
 
+mod closed;
+mod guesses;
 mod logins;
+mod refusals;
+mod rights;
 mod rules;
 mod tenants;
 mod tokens;

@@ -4,23 +4,26 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::rig::{Barman, Server, Site, StandIn, User};
+use crate::rig::{Answer, Barman, Server, Site, StandIn, User};
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// A service with `ada`, who may everything, and `olga`, who may run backups of `main` and look
 /// after users, but never delete.
-struct House {
-    /// Kept for the service, which asks it for its commands.
-    _stand_in: StandIn,
-    site: Site,
-    server: Server,
+pub struct House {
+    pub stand_in: StandIn,
+    pub site: Site,
+    pub server: Server,
 }
 
 impl House {
-    fn new() -> Self {
+    pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    pub fn with(settings: &[&str]) -> Self {
         let stand_in = StandIn::new();
-        let site = Site::new(&Barman::StandIn(&stand_in), &[]);
+        let site = Site::new(&Barman::StandIn(&stand_in), settings);
         site.user("ada", &["--full"]);
         site.user(
             "olga",
@@ -34,31 +37,51 @@ impl House {
         site.user("rob", &["--access", "barman/list-*"]);
         let server = site.serve();
         Self {
-            _stand_in: stand_in,
+            stand_in,
             site,
             server,
         }
     }
 
-    fn ask(&self, user: &str) -> User<'_> {
+    pub fn ask(&self, user: &str) -> User<'_> {
         self.server.with_token(&self.site.token(user))
     }
 
-    fn file(&self) -> String {
+    pub fn file(&self) -> String {
         fs::read_to_string(self.site.file("client.conf")).unwrap()
     }
 
     /// Holds that a request is refused with this status and changes nothing.
     #[track_caller]
     fn refuses(&self, user: &str, task: &str, body: &Value, status: u16) -> Value {
+        self.refused(user, task, body, status).json()
+    }
+
+    /// As `refuses`, with the whole answer.
+    #[track_caller]
+    pub fn refused(&self, user: &str, task: &str, body: &Value, status: u16) -> Answer {
         let before = self.file();
         let answer = self.ask(user).post(&format!("/auth/user/{task}"), body);
         assert_eq!(answer.status, status, "{user} {task} {body}: {answer:?}");
         assert_eq!(self.file(), before, "{user} {task} {body}");
-        answer.json()
+        answer
     }
 
-    fn logs_in(&self, name: &str, password: &str) -> bool {
+    /// The line of audit.log that tells of a refused request; there is one and no other.
+    #[track_caller]
+    pub fn refusal_of(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").unwrap();
+        let text = fs::read_to_string(self.server.store().join("logs/audit.log")).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let own = lines.filter(|line| line["request_id"] == id && line["event"] == "refused");
+        let own: Vec<Value> = own.collect();
+        assert_eq!(own.len(), 1, "{answer:?}: {own:?}");
+        own[0].clone()
+    }
+
+    pub fn logs_in(&self, name: &str, password: &str) -> bool {
         self.server.basic("/auth/token", name, password).status == 200
     }
 }
