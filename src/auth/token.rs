@@ -30,6 +30,10 @@ const NAME: &str = "barmanapi";
 /// Clock difference, in seconds, that is forgiven: two API hosts may share a store.
 const LEEWAY: u64 = 2;
 
+/// The longest life, in seconds, that a configuration may give tokens: whatever says it lives
+/// longer is none of them.
+const LONGEST_LIFE: u64 = 10 * 366 * 24 * 3600;
+
 /// Longest token that is looked at; ours have some 350 bytes.
 const LONGEST: usize = 1024;
 
@@ -76,6 +80,8 @@ pub(super) enum Refusal {
     Expired,
     #[error("the token is not valid yet")]
     NotYet,
+    #[error("the token lives longer than any token may")]
+    TooLasting,
 }
 
 /// A token for a user.
@@ -194,6 +200,9 @@ impl Tokens {
         }
         if claims.nbf.max(claims.iat) > now.saturating_add(LEEWAY) {
             return Err(Refusal::NotYet);
+        }
+        if claims.exp.saturating_sub(claims.iat) > LONGEST_LIFE {
+            return Err(Refusal::TooLasting);
         }
         Ok(Accepted {
             user: claims.sub.clone(),

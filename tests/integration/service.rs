@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod checking;
+mod doors;
 mod logs;
 mod program;
 mod routes;

@@ -12,10 +12,34 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
 /// Every path that is served, with the methods it takes and how its callers show who they are.
-const ROUTES: [(&str, &[&str], &str); 12] = [
+pub(super) const ROUTES: [(&str, &[&str], &str); 28] = [
     ("/auth/token", &["GET", "POST"], "basic"),
     ("/auth/user", &["GET", "POST"], "token"),
+    ("/auth/user/list", &["GET", "POST"], "token"),
+    ("/auth/user/add", &["GET", "POST"], "token"),
+    ("/auth/user/change", &["GET", "POST"], "token"),
+    ("/auth/user/remove", &["GET", "POST"], "token"),
     ("/auth/logout", &["GET", "POST"], "token"),
+    ("/config/barman", &["GET", "POST"], "token"),
+    ("/config/barman/help", &["GET", "POST"], "token"),
+    ("/config/barman/reload", &["GET", "POST"], "token"),
+    ("/config/barman/change", &["GET", "POST"], "token"),
+    ("/config/barman/revisions", &["GET", "POST"], "token"),
+    (
+        "/config/barman/revisions/20261121T000000-000000000000",
+        &["GET", "POST"],
+        "token",
+    ),
+    ("/config/barman/rollback", &["POST"], "token"),
+    ("/config/barmanapi", &["GET", "POST"], "token"),
+    ("/config/barmanapi/change", &["GET", "POST"], "token"),
+    ("/config/barmanapi/revisions", &["GET", "POST"], "token"),
+    (
+        "/config/barmanapi/revisions/20261121T000000-000000000000",
+        &["GET", "POST"],
+        "token",
+    ),
+    ("/config/barmanapi/rollback", &["POST"], "token"),
     ("/history/list", &["GET", "POST"], "token"),
     ("/history/result", &["GET", "POST"], "token"),
     ("/history/cancel", &["POST"], "token"),
@@ -33,7 +57,7 @@ const METHODS: [&str; 9] = [
 
 /// Checks what every answer must have.
 #[track_caller]
-fn well_formed(answer: &Answer, head: bool) {
+pub(super) fn well_formed(answer: &Answer, head: bool) {
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
         (
@@ -81,6 +105,7 @@ fn every_route_takes_its_methods_and_no_other_and_lets_no_stranger_in() {
     let site = Site::new(&Barman::StandIn(&stand_in), &[]);
     site.user("admin", &["--full"]);
     let server = site.serve();
+    let token = site.token("admin");
     for (path, methods, who) in ROUTES {
         for method in METHODS {
             let origin = [("Origin", "https://evil.example")];
@@ -110,7 +135,7 @@ fn every_route_takes_its_methods_and_no_other_and_lets_no_stranger_in() {
             // With a right token a wrong method is as wrong, and a HEAD starts nothing.
             if !methods.contains(&method) {
                 let target = format!("{path}?server_name=main");
-                let admin = server.with_token(&site.token("admin"));
+                let admin = server.with_token(&token);
                 let answer = admin.request(method, &target, &[], b"");
                 assert_eq!(answer.status, 405, "{method} {path}");
                 well_formed(&answer, method == "HEAD");
@@ -122,6 +147,17 @@ fn every_route_takes_its_methods_and_no_other_and_lets_no_stranger_in() {
         "/auth",
         "/barman",
         "/history",
+        "/config",
+        "/config/",
+        "/config/barman/",
+        "/config/barman/revisions/",
+        "/config/barman/revisions/x",
+        "/config/barman/revisions/..%2f..%2fbarman",
+        "/config/barmanapi/help",
+        "/config/barmanapi/reload",
+        "/auth/user/",
+        "//auth/user/remove",
+        "/auth/user/%72emove",
         "/x",
         "/auth/token/",
         "/favicon.ico",
