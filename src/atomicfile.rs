@@ -43,6 +43,27 @@ pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// Removes what replacements of a file that were killed have left beside it. For whoever holds a
+/// lock that every replacement of the file is made under: one that is still going on is not told
+/// from one that died. What can't be removed stays.
+pub fn sweep(path: &Path) {
+    let Some(name) = path.file_name() else {
+        return;
+    };
+    let begin = format!(".{}.", name.to_string_lossy());
+    let is_ours = |name: &str| {
+        let random = name.strip_prefix(&begin);
+        random.is_some_and(|word| {
+            word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    };
+    for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_ours) {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
 /// Makes the names in the directory that holds `path` durable.
 ///
 /// # Errors
@@ -175,5 +196,32 @@ mod tests {
         assert!(Lock::try_exclusive(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::try_exclusive(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_killed_replacements_left_goes_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = [
+            ".client.conf.0123456789abcdef",
+            ".client.conf.ffffffffffffffff",
+        ];
+        let kept = [
+            "client.conf",
+            "client.conf.lock",
+            ".client.conf.swp",
+            ".client.conf.0123456789abcde",
+            ".client.conf.0123456789abcdeg",
+            ".other.conf.0123456789abcdef",
+        ];
+        for name in left.iter().chain(&kept) {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        sweep(&dir.path().join("client.conf"));
+        for name in left {
+            assert!(!dir.path().join(name).exists(), "{name}");
+        }
+        for name in kept {
+            assert!(dir.path().join(name).exists(), "{name}");
+        }
     }
 }

@@ -338,6 +338,8 @@ impl Users {
         }
         let changed = document.to_bytes();
         if changed != bytes {
+            // What a writer that was killed left beside it has password hashes in it too.
+            atomicfile::sweep(&path);
             atomicfile::replace(&path, &changed, 0o600).map_err(io)?;
         }
         if !exists {

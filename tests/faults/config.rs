@@ -37,15 +37,15 @@ const MAIN: &str = "; main\n[barman]\nbarman_home = @/home\nconfiguration_files_
 const SERVER: &str = "; server\n[main]\ndescription = none\n; end\n";
 
 /// The files of a change, before or after it.
-type State = Vec<Option<String>>;
+pub type State = Vec<Option<String>>;
 
-struct Desk {
-    bench: Bench,
-    folder: PathBuf,
+pub struct Desk {
+    pub bench: Bench,
+    pub folder: PathBuf,
 }
 
 impl Desk {
-    fn new(in_place: bool) -> Self {
+    pub fn new(in_place: bool) -> Self {
         let lab = Lab::get();
         let folder = lab.folder("config");
         for name in ["barman.d", "home"] {
@@ -74,7 +74,7 @@ impl Desk {
     }
 
     /// The files now; `number` names the one that a change makes.
-    fn state(&self, number: usize) -> State {
+    pub fn state(&self, number: usize) -> State {
         let names = [
             "barman.conf".to_owned(),
             "barman.d/main.conf".to_owned(),
@@ -84,13 +84,13 @@ impl Desk {
         names.into_iter().map(read).collect()
     }
 
-    fn journal(&self) -> PathBuf {
+    pub fn journal(&self) -> PathBuf {
         self.bench.server.store().join("config/revisions/barman")
     }
 
     /// Removes what would make the next change longer than this one: the new file, and the folders
     /// of trials whose makers died before they had named them, which stay for an hour.
-    fn forget(&self, number: usize) {
+    pub fn forget(&self, number: usize) {
         drop(fs::remove_file(
             self.folder.join(format!("barman.d/new{number}.conf")),
         ));

@@ -42,14 +42,23 @@ const SAMPLES: usize = 8;
 /// Kills at each call: `turn` gets the place of the call (none on the quiet run), and returns what the tracer told.
 /// Ends when an operation went through without a kill.
 pub fn points(run: &mut Run, turn: &mut dyn FnMut(&mut Run, Option<usize>) -> Vec<String>) {
+    every(run, 1, turn);
+}
+
+/// As [`points`], in the long form too at one of so many calls; the seed decides at which.
+pub fn every(
+    run: &mut Run,
+    stride: usize,
+    turn: &mut dyn FnMut(&mut Run, Option<usize>) -> Vec<String>,
+) {
     if !calls::KNOWN {
         run.left_out = Some("the system calls of this kind of machine are not known here".into());
         return;
     }
     let quiet = turn(run, None).len();
     assert!(quiet > 5, "only {quiet} system calls were seen");
-    let step = run.of(1, (quiet / SAMPLES).max(1));
-    let mut at = 1 + if run.long { 0 } else { run.random.below(step) };
+    let step = run.of(stride, (quiet / SAMPLES).max(1));
+    let mut at = 1 + run.random.below(step);
     loop {
         let told = turn(run, Some(at));
         // Other runs may have some calls more or fewer.

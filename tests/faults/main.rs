@@ -51,6 +51,7 @@ mod processes;
 )]
 #[path = "../integration/rig/mod.rs"]
 mod rig;
+mod rollback;
 mod room;
 mod run;
 mod shortage;
@@ -61,6 +62,7 @@ mod tracer;
 #[path = "../integration/kill_minus_nine/truth.rs"]
 mod truth;
 mod twins;
+mod users;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -82,6 +84,8 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("crash", order::FAULTS),
     ("crash", config::FAULTS),
     ("crash", own_config::FAULTS),
+    ("crash", rollback::FAULTS),
+    ("crash", users::FAULTS),
     ("months", months::FAULTS),
     ("months", damage::FAULTS),
     ("shortage", shortage::FAULTS),

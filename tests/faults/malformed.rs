@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::bench::Bench;
 use super::floods::{look_at_probes, probe};
+use super::rig::{Barman, Lab, Site, StandIn};
 use super::run::{Fault, Random, Run, Stopping};
 
 pub const FAULTS: &[Fault] = &[Fault {
@@ -28,6 +29,24 @@ const PATHS: &[&str] = &[
     "/readyz",
     "/auth/token",
     "/auth/user",
+    "/auth/user/list",
+    "/auth/user/add",
+    "/auth/user/change",
+    "/auth/user/remove",
+    "/auth/logout/",
+    "/config/barman",
+    "/config/barman/help",
+    "/config/barman/reload",
+    "/config/barman/change",
+    "/config/barman/revisions",
+    "/config/barman/revisions/20261121T000000-000000000000",
+    "/config/barman/revisions/..%2f..%2f..",
+    "/config/barman/rollback",
+    "/config/barmanapi",
+    "/config/barmanapi/change",
+    "/config/barmanapi/revisions",
+    "/config/barmanapi/revisions/%00",
+    "/config/barmanapi/rollback",
     "/history/list",
     "/history/result",
     "/history/cancel",
@@ -74,6 +93,18 @@ const QUERIES: &[&str] = &[
     "?server_name=--remote-ssh-command=x",
     "?%",
     "?cursor=\u{7f}",
+    "?username=x",
+    "?username=x]%0a[y&password=x&access=[]",
+    "?username=nobody&access=['barman']&deny=**",
+    "?access=%5b%5b&username=%ff",
+    "?main.description=x",
+    "?main.description=%0a[y]&create=true",
+    "?barman.max_jobs=x&dry_run=maybe",
+    "?unset=main.&unset=.x",
+    "?.=&main.=x&.x=y&create",
+    "?revision=20261121T000000-000000000000",
+    "?revision=../../x",
+    "?limit=x&section=%00",
 ];
 
 const HEADERS: &[&str] = &[
@@ -122,6 +153,14 @@ const BODIES: &[&str] = &[
     "{\"a\":{\"b\":{}}}",
     "{\"server_name\":1e999}",
     "{\"server_name\":\"\\ud800\"}",
+    "{\"username\":\"x\",\"access\":[[\"barman\"]]}",
+    "{\"username\":\"nobody\",\"deny\":[\"\\u0000\"]}",
+    "{\"username\":\"x\",\"USERNAME\":\"y\"}",
+    "{\"main.description\":\"a\\n[b]\"}",
+    "{\"main.\":1,\".x\":true,\"unset\":{}}",
+    "{\"revision\":[\"x\"]}",
+    "{\"dry_run\":\"maybe\",\"barman.max_jobs\":-1}",
+    "username=nobody&access=%5B",
     "server_name=main",
     "server_name=%",
     "a=b&a=c",
@@ -173,7 +212,7 @@ fn grammar(random: &mut Random, token: &str) -> Vec<u8> {
 
 /// A valid request, then damaged.
 fn damaged(random: &mut Random, token: &str, ticket: &str) -> Vec<u8> {
-    let (method, target, body) = match random.below(6) {
+    let (method, target, body) = match random.below(10) {
         0 => ("GET", "/auth/user".to_owned(), ""),
         1 => ("GET", "/history/list?limit=5".to_owned(), ""),
         2 => ("GET", format!("/history/result?ticket={ticket}"), ""),
@@ -187,6 +226,22 @@ fn damaged(random: &mut Random, token: &str, ticket: &str) -> Vec<u8> {
             "/barman/keep".to_owned(),
             "{\"server_name\":\"main\",\"backup_id\":\"latest\",\"target\":\"full\"}",
         ),
+        5 => (
+            "POST",
+            "/auth/user/change".to_owned(),
+            "{\"username\":\"bob\",\"access\":[\"barman/list-*\",\"history@main\"],\"deny\":[]}",
+        ),
+        6 => (
+            "POST",
+            "/config/barman/change".to_owned(),
+            "{\"main.description\":\"a word\",\"dry_run\":true}",
+        ),
+        7 => (
+            "POST",
+            "/config/barmanapi/change".to_owned(),
+            "{\"barman.queue\":\"20000\",\"log.backup_count\":\"7\",\"dry_run\":true}",
+        ),
+        8 => ("GET", "/config/barman/revisions?limit=5".to_owned(), ""),
         _ => ("GET", "/barman/help".to_owned(), ""),
     };
     let text = format!(
@@ -230,8 +285,25 @@ fn send(port: u16, bytes: &[u8]) -> Vec<u16> {
         .collect()
 }
 
+/// A site with a configuration of Barman and a user whom nothing depends on.
+fn bench() -> Bench {
+    let stand_in = StandIn::new();
+    stand_in.control(&json!({"servers": ["main", "other"]}));
+    let config = stand_in.folder().join("barman.conf");
+    let home = stand_in.folder().display().to_string();
+    let text = format!("[barman]\nbarman_home = {home}\n[main]\ndescription = Main\n");
+    Lab::get().write(&config, &text, 0o640);
+    let config = format!("barman.config_file = {}", config.display());
+    let site = Site::new(
+        &Barman::StandIn(&stand_in),
+        &["barman.queue = 20000", &config],
+    );
+    site.user("bob", &["--access", "history"]);
+    Bench::on(stand_in, site)
+}
+
 fn malformed(run: &mut Run) {
-    let bench = Bench::new(&json!({}), &["barman.queue = 20000"]);
+    let bench = bench();
     let ticket = bench
         .ada()
         .get("/barman/keep?server_name=main&backup_id=latest&target=full&async=true")

@@ -33,14 +33,14 @@ fn in_place(run: &mut Run) {
     provoke(run, true);
 }
 
-struct Desk {
-    bench: Bench,
-    file: PathBuf,
-    journal: PathBuf,
+pub struct Desk {
+    pub bench: Bench,
+    pub file: PathBuf,
+    pub journal: PathBuf,
 }
 
 impl Desk {
-    fn new(in_place: bool) -> Self {
+    pub fn new(in_place: bool) -> Self {
         let stand_in = StandIn::new();
         let settings = ["barman.queue = 100", "log.backup_count = 7"];
         let site = Site::new(&Barman::StandIn(&stand_in), &settings);
@@ -61,7 +61,7 @@ impl Desk {
         }
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         fs::read_to_string(&self.file).unwrap()
     }
 }

@@ -121,6 +121,19 @@ const REQUESTS: &[(&str, &str)] = &[
     ("POST", "/history/cancel?ticket=#"),
     ("GET", "/auth/user"),
     ("POST", "/auth/token"),
+    ("GET", "/auth/user/list"),
+    (
+        "POST",
+        "/auth/user/add?username=@&password=x&access=history",
+    ),
+    ("POST", "/auth/user/change?username=bob&deny=barman/n@"),
+    ("POST", "/auth/user/remove?username=eve"),
+    ("GET", "/config/barman"),
+    ("POST", "/config/barman/change?main.description=@"),
+    ("GET", "/config/barman/revisions"),
+    ("GET", "/config/barmanapi"),
+    ("POST", "/config/barmanapi/change?log.backup_count=%"),
+    ("GET", "/config/barmanapi/revisions"),
     ("GET", "/barman/reload"),
 ];
 
