@@ -1,6 +1,7 @@
 //! System calls that fail, and limits that are reached.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, ends, has_word};
 use super::calls;
-use super::rig::Answer;
+use super::rig::{Answer, Barman, Lab, Site, StandIn};
 use super::run::{Fault, Run, Times, eventually, ms};
 use super::trace::{Deed, Orders, Trace};
 
@@ -108,7 +109,7 @@ fn trace(bench: &Bench, roles: &str, failure: Option<&Failure>) -> Trace {
     })
 }
 
-/// The requests, `@` standing for a word of their own and `#` for a ticket.
+/// The requests, `@` standing for a word of their own, `~` for a number and `#` for a ticket.
 const REQUESTS: &[(&str, &str)] = &[
     ("POST", "/barman/backup?server_name=main&name=n@"),
     ("GET", "/barman/list-backups?server_name=main"),
@@ -132,14 +133,21 @@ const REQUESTS: &[(&str, &str)] = &[
     ("POST", "/config/barman/change?main.description=@"),
     ("GET", "/config/barman/revisions"),
     ("GET", "/config/barmanapi"),
-    ("POST", "/config/barmanapi/change?log.backup_count=%"),
+    (
+        "POST",
+        "/config/barmanapi/change?barman.job_timeout.check=~",
+    ),
     ("GET", "/config/barmanapi/revisions"),
     ("GET", "/barman/reload"),
 ];
 
 fn send(bench: &Bench, request: usize, word: &str, ticket: &str) -> Option<Answer> {
     let (method, target) = REQUESTS[request];
-    let target = target.replace('@', word).replace('#', ticket);
+    let number = word.rsplit('T').next().unwrap().trim_start_matches('0');
+    let target = target
+        .replace('@', word)
+        .replace('~', &format!("1{number}"))
+        .replace('#', ticket);
     if target == "/auth/token" {
         let words = base64::engine::general_purpose::STANDARD.encode("ada:correct horse battery");
         let basic = format!("Basic {words}");
@@ -149,13 +157,44 @@ fn send(bench: &Bench, request: usize, word: &str, ticket: &str) -> Option<Answe
     bench.ask(method, &target)
 }
 
+/// A site with a configuration of Barman.
+fn bench() -> Bench {
+    let stand_in = StandIn::new();
+    let said = json!({"stdout": "said\n"});
+    let control = json!({"*": said, "backup": said, "servers": ["main", "other"]});
+    stand_in.control(&control);
+    let config = stand_in.folder().join("barman.conf");
+    let home = stand_in.folder().display().to_string();
+    let text = format!("[barman]\nbarman_home = {home}\n[main]\ndescription = Main\n");
+    Lab::get().write(&config, &text, 0o640);
+    let config = format!("barman.config_file = {}", config.display());
+    let site = Site::new(
+        &Barman::StandIn(&stand_in),
+        &["barman.queue = 5000", &config],
+    );
+    site.user("bob", &["--access", "history"]);
+    Bench::on(stand_in, site)
+}
+
+/// Lets the user be there whom the request removes.
+fn prepare(bench: &Bench, request: usize) {
+    if !REQUESTS[request].1.starts_with("/auth/user/remove") {
+        return;
+    }
+    let file = bench.site.file("client.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    if !text.contains("[eve]") {
+        let eve = "\n[eve]\npassword = 26588e932c7ccfa1df309280702fe1b5\naccess = ['history']\n";
+        Lab::get().write(&file, &(text + eve), 0o600);
+    }
+}
+
 fn in_service(run: &mut Run) {
     if !calls::KNOWN {
         run.left_out = Some("the system calls of this kind of machine are not known here".into());
         return;
     }
-    let control = json!({"*": {"stdout": "said\n"}, "backup": {"stdout": "said\n"}});
-    let bench = Bench::new(&control, &["barman.queue = 5000"]);
+    let bench = bench();
     let first = bench
         .ada()
         .get("/barman/backup?server_name=main&name=begin")
@@ -163,6 +202,7 @@ fn in_service(run: &mut Run) {
     bench.ada().closed(&first);
     let quiet: Vec<Vec<String>> = (0..REQUESTS.len())
         .map(|request| {
+            prepare(&bench, request);
             let trace = trace(&bench, "serve", None);
             let word = format!("20250101T0000{request:02}");
             let answer = send(&bench, request, &word, &first).unwrap();
@@ -180,7 +220,14 @@ fn in_service(run: &mut Run) {
     let (reload, all): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|failure| REQUESTS[failure.request].1 == "/barman/reload");
+    // So does a change of Barman's configuration, which is tried on a copy first.
+    let (config, all): (Vec<_>, Vec<_>) = all.into_iter().partition(|failure| {
+        REQUESTS[failure.request]
+            .1
+            .starts_with("/config/barman/change")
+    });
     let mut failures = chosen(run, all, run.of(500, 60));
+    failures.extend(chosen(run, config, run.of(100, 20)));
     failures.extend(chosen(run, reload, run.of(50, 0)));
     let mut answers = BTreeMap::<u16, usize>::new();
     let mut back = Times::default();
@@ -190,6 +237,7 @@ fn in_service(run: &mut Run) {
             // Two of them have to be some seconds apart.
             std::thread::sleep(Duration::from_millis(2100));
         }
+        prepare(&bench, failure.request);
         let trace = trace(&bench, "serve", Some(failure));
         let answer = send(&bench, failure.request, &word, &first);
         let told = trace.end();
@@ -234,6 +282,10 @@ fn in_service(run: &mut Run) {
     }
     bench.settled();
     bench.no_panic(run);
+    let list = bench.ada().get("/auth/user/list").expect(200).json();
+    run.hold(list.get("faults").is_none(), || {
+        format!("a torn users file: {list}")
+    });
     let answers: Vec<_> = answers
         .iter()
         .map(|(status, count)| format!("{count} × {status}"))
