@@ -5,6 +5,7 @@
 //! interpolated values and the kinds of interpolation errors. `CONFIG_PARSER_SEED` sets the seed,
 //! which is printed, `CONFIG_PARSER_FILES` how many files there are.
 
+mod edits;
 mod features;
 mod generate;
 mod python;

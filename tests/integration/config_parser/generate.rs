@@ -115,12 +115,12 @@ impl Generator {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % (end.max(1) as u64)).unwrap()
     }
 
     /// So many times of a hundred.
-    fn often(&mut self, percent: usize) -> bool {
+    pub(crate) fn often(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
