@@ -147,8 +147,10 @@ fn times_are_held_to_two_seconds() {
         ("nbf", NOW + 2, None),
         ("iat", NOW + 60, Some(Refusal::NotYet)),
         ("iat", NOW + 2, None),
-        // It lives as long as tokens do, whatever it says.
-        ("exp", u64::MAX, None),
+        // It lives as long as tokens do now, whatever it says, unless no token ever lived so long.
+        ("exp", NOW + LONGEST_LIFE, None),
+        ("exp", NOW + LONGEST_LIFE + 1, Some(Refusal::TooLasting)),
+        ("exp", u64::MAX, Some(Refusal::TooLasting)),
         ("iat", NOW - LIFE - 2, Some(Refusal::Expired)),
         ("iat", NOW - LIFE - 1, None),
         ("iat", 0, Some(Refusal::Expired)),
