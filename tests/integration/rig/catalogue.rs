@@ -1,49 +1,74 @@
-//! One catalogue for all sites with a stand-in.
+//! One catalogue for all sites with the same Barman.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
 use super::{Lab, Site};
 
-/// The catalogue that the first server built from the lab's help. To build it takes as long as many
-/// a test.
-static CATALOGUE: OnceLock<Value> = OnceLock::new();
+/// The catalogue that the first server built from a help. To build it takes as long as many a test,
+/// so whoever comes second waits for the first.
+type Learnt = Mutex<Option<Value>>;
+
+/// From the stand-in, which prints the lab's help.
+static STAND_IN: Learnt = Mutex::new(None);
+
+/// From the lab's Barman.
+static HERE: Learnt = Mutex::new(None);
+
+/// From the lab's Barman behind an sshd.
+static THERE: Learnt = Mutex::new(None);
+
+/// Whose help a site reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Help {
+    StandIn,
+    Here,
+    There,
+}
 
 impl Site {
     fn saved_catalogue(&self) -> PathBuf {
         self.file("store/config/barman.json")
     }
 
-    /// The stand-in, where it prints the lab's help.
-    fn plain_stand_in(&self) -> Option<&PathBuf> {
-        let program = self.program.as_ref()?;
-        let help = fs::read_link(program.with_file_name("help")).ok()?;
-        let control = fs::read_to_string(program.with_file_name("control.json")).ok()?;
-        let plain = help == Path::new(Lab::get().fact("HELP_DIR")) && !control.contains("--help");
-        plain.then_some(program)
-    }
-
-    pub(super) fn keep_catalogue(&self) {
-        if self.plain_stand_in().is_some() && CATALOGUE.get().is_none() {
-            let saved = fs::read(self.saved_catalogue()).unwrap();
-            // Another test may have been first.
-            drop(CATALOGUE.set(serde_json::from_slice(&saved).unwrap()));
-        }
-    }
-
-    /// Gives a new store the catalogue, as built from this very stand-in. A server that does not
-    /// believe it builds its own.
-    pub(super) fn lend_catalogue(&self) {
-        let (Some(program), Some(catalogue)) = (self.plain_stand_in(), CATALOGUE.get()) else {
-            return;
+    /// Whether the stand-in prints the lab's help.
+    fn is_plain(program: &Path) -> bool {
+        let help = fs::read_link(program.with_file_name("help"));
+        let control = fs::read_to_string(program.with_file_name("control.json"));
+        let (Ok(help), Ok(control)) = (help, control) else {
+            return false;
         };
+        help == Path::new(Lab::get().fact("HELP_DIR")) && !control.contains("--help")
+    }
+
+    fn learnt(&self) -> Option<&'static Learnt> {
+        Some(match self.help? {
+            Help::StandIn if !Self::is_plain(self.program.as_ref()?) => return None,
+            Help::StandIn => &STAND_IN,
+            Help::Here => &HERE,
+            Help::There => &THERE,
+        })
+    }
+
+    /// Gives a new store the catalogue, as built from this very program. A server that does not
+    /// believe it builds its own. The first of all gets a place to leave its own in.
+    pub(super) fn lend_catalogue(&self) -> Option<MutexGuard<'static, Option<Value>>> {
+        let known = self
+            .learnt()?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.saved_catalogue().exists() {
-            return;
+            return None;
         }
+        let Some(catalogue) = known.as_ref() else {
+            return Some(known);
+        };
+        let mut saved = catalogue.clone();
+        drop(known);
         let lab = Lab::get();
         for folder in ["store", "store/config"] {
             let path = self.file(folder);
@@ -53,16 +78,26 @@ impl Site {
                 lab.own(&path);
             }
         }
-        let found = fs::metadata(program).unwrap();
-        let mut saved = catalogue.clone();
-        saved["fingerprint"]["program"][0] = serde_json::json!([
-            program,
-            found.ino(),
-            found.size(),
-            found.mtime(),
-            found.mtime_nsec(),
-            found.mode()
-        ]);
+        if let Some(program) = &self.program {
+            let found = fs::metadata(program).unwrap();
+            saved["fingerprint"]["program"][0] = serde_json::json!([
+                program,
+                found.ino(),
+                found.size(),
+                found.mtime(),
+                found.mtime_nsec(),
+                found.mode()
+            ]);
+        }
         lab.write(&self.saved_catalogue(), &saved.to_string(), 0o600);
+        None
+    }
+
+    /// Leaves what the first one has learnt to those that come.
+    pub(super) fn keep_catalogue(&self, place: Option<MutexGuard<'static, Option<Value>>>) {
+        if let Some(mut place) = place {
+            let saved = fs::read(self.saved_catalogue()).unwrap();
+            *place = Some(serde_json::from_slice(&saved).unwrap());
+        }
     }
 }

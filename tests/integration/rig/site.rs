@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use serde_json::Value;
 
+use super::catalogue::Help;
 use super::{Answer, Lab, StandIn, raw};
 
 /// Which Barman a site has.
@@ -23,6 +24,8 @@ pub struct Site {
     folder: PathBuf,
     /// The stand-in, where the site has one.
     pub(super) program: Option<PathBuf>,
+    /// `None` = a Barman of the test's own.
+    pub(super) help: Option<Help>,
 }
 
 /// The password of every user of every site.
@@ -71,11 +74,18 @@ impl Site {
             writeln!(text, "[{section}]\n{}\n", lines.join("\n")).unwrap();
         }
         lab.write(&folder.join("barmanapi.conf"), &text, 0o600);
-        let program = match barman {
-            Barman::Real => None,
-            Barman::StandIn(stand_in) => Some(stand_in.program()),
+        let is_own = |setting: &&str| setting.starts_with("barman.command = ");
+        let (program, help) = match barman {
+            Barman::StandIn(stand_in) => (Some(stand_in.program()), Some(Help::StandIn)),
+            Barman::Real if settings.iter().any(is_own) => (None, None),
+            Barman::Real if settings.contains(&"barman.remote = true") => (None, Some(Help::There)),
+            Barman::Real => (None, Some(Help::Here)),
         };
-        Self { folder, program }
+        Self {
+            folder,
+            program,
+            help,
+        }
     }
 
     /// A file of the site.
@@ -114,10 +124,10 @@ impl Site {
 
     /// Starts a server and waits until it is ready.
     pub fn serve(&self) -> Server {
-        self.lend_catalogue();
+        let place = self.lend_catalogue();
         let server = self.serve_unready(&[]);
         server.wait_until_ready();
-        self.keep_catalogue();
+        self.keep_catalogue(place);
         server
     }
 
