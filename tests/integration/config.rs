@@ -3,6 +3,8 @@
 
 mod at_once;
 mod changes;
+mod classes;
+mod texts;
 mod refusals;
 mod revisions;
 mod seen;

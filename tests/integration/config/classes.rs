@@ -1,0 +1,247 @@
+//! Every key of the list, by what a change of it can do.
+
+use super::*;
+
+/// The list that is built into the binary, read anew.
+const LIST: &str = include_str!("../../../share/config-keys.conf");
+
+/// A key as the list has it.
+struct Key {
+    class: &'static str,
+    name: &'static str,
+    form: &'static str,
+    places: &'static str,
+}
+
+fn keys() -> Vec<Key> {
+    let mut class = "";
+    let mut keys = Vec::new();
+    for line in LIST.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            class = name.trim_end_matches(']');
+            continue;
+        }
+        let (name, rest) = line.split_once(" = ").unwrap();
+        let mut words = rest.split(' ');
+        keys.push(Key {
+            class,
+            name,
+            form: words.next().unwrap(),
+            places: words.next().unwrap(),
+        });
+    }
+    assert!(keys.len() > 120, "{}", keys.len());
+    keys
+}
+
+impl Key {
+    /// Whether nobody may change it unless `unlock` names it.
+    fn is_locked(&self) -> bool {
+        ["executes", "paths", "network"].contains(&self.class)
+    }
+
+    /// A section that Barman looks for it in.
+    fn section(&self) -> &'static str {
+        match self.places {
+            "global" => "barman",
+            "model" => "main:m1",
+            _ => "main",
+        }
+    }
+
+    /// A value that Barman takes.
+    fn value(&self) -> &'static str {
+        match self.name {
+            // What fits the rest of the server.
+            "archiver" | "active" | "autogenerate_manifest" | "model" => return "true",
+            "backup_method" => return "postgres",
+            "compression" => return "gzip",
+            // The five of them must go together.
+            "backup_compression" => return "zstd",
+            "backup_compression_format" => return "tar",
+            "backup_compression_location" => return "server",
+            "log_format" => return "%(asctime)s %(message)s",
+            "custom_compression_magic" => return "0x28b52ffd",
+            "aws_snapshot_lock_expiration_date" => return "2030-01-01T00:00:00.000Z",
+            _ => {}
+        }
+        match self.form.trim_end_matches('?') {
+            "text" | "names" => "some",
+            "compression-level" => "low",
+            "tablespace-limits" => "a:1",
+            "path" | "absolute-path" | "path-or-url" => "/srv/x",
+            "boolean" | "plain-boolean" => "false",
+            "integer" | "count" => "2",
+            "size" => "1G",
+            "interval" => "1 DAYS",
+            "retention-policy" => "REDUNDANCY 2",
+            "log-level" => "INFO",
+            "slot-name" => "barman",
+            "fixed" => "no",
+            words => {
+                let (_, words) = words.split_once(':').unwrap();
+                words.split('|').next().unwrap()
+            }
+        }
+    }
+}
+
+/// Every way to ask for a change of a key.
+fn ask(user: &User<'_>, key: &str) -> Vec<(String, Answer)> {
+    let mut answers = Vec::new();
+    for section in ["main", "barman", "new", "main:m1"] {
+        let name = format!("{section}.{key}");
+        let body = json!({name.as_str(): "id", "create": true});
+        answers.push((format!("{body}"), change_with(user, "\"x\"", &body)));
+        let loud = format!("{section}.{}", key.to_ascii_uppercase());
+        let target = format!("/config/barman/change?{loud}=id&create=true");
+        answers.push((target.clone(), user.get(&target)));
+        let form = format!("unset={loud}");
+        answers.push((form.clone(), user.form("/config/barman/change", &form)));
+        let body = json!({"main.parallel_jobs": 2, name.as_str(): "id", "dry_run": true});
+        let answer = user.post("/config/barman/change", &body);
+        answers.push((format!("{body}"), answer));
+    }
+    answers
+}
+
+#[test]
+fn every_key_that_opens_a_door_is_refused_while_it_is_locked_in_every_spelling() {
+    let desk = Desk::here(&[]);
+    let before = desk.files.all();
+    let (admin, dba) = (desk.admin(), desk.server.login("dba"));
+    let mut count = 0;
+    for key in keys() {
+        let words = match key.class {
+            _ if key.is_locked() => "unlock",
+            "installation" => "never",
+            _ => continue,
+        };
+        for user in [&admin, &dba] {
+            for (asked, answer) in ask(user, key.name) {
+                let told = answer.clone().expect(403).json()["message"].to_string();
+                assert!(told.contains(words), "{asked}: {told}");
+                assert!(told.contains(key.name), "{asked}: {told}");
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(desk.files.all(), before);
+    eprintln!("{count} requests were refused");
+}
+
+#[test]
+fn what_is_unlocked_is_for_those_with_full_access_and_the_installation_for_nobody() {
+    let all = keys();
+    let locked = all.iter().filter(|key| key.is_locked());
+    let names: Vec<_> = locked.clone().map(|key| key.name).collect();
+    let unlock = format!("config.unlock = {}", names.join(", "));
+    let desk = Desk::here(&[&unlock]);
+    let before = desk.files.all();
+    let (admin, dba) = (desk.admin(), desk.server.login("dba"));
+    for key in locked {
+        for (asked, answer) in ask(&dba, key.name) {
+            let told = answer.expect(403).json()["message"].to_string();
+            assert!(told.contains("full access"), "{asked}: {told}");
+        }
+        // With full access it is a key like others, and the tag is looked at.
+        let name = format!("{}.{}", key.section(), key.name);
+        let body = json!({name: key.value(), "create": true});
+        change_with(&admin, "\"x\"", &body).expect(412);
+    }
+    for key in all.iter().filter(|key| key.class == "installation") {
+        for (asked, answer) in ask(&admin, key.name) {
+            let told = answer.expect(403).json()["message"].to_string();
+            assert!(told.contains("never"), "{asked}: {told}");
+        }
+    }
+    assert_eq!(desk.files.all(), before);
+}
+
+#[test]
+fn every_key_that_can_lose_data_wants_the_tag_of_what_was_seen() {
+    let desk = Desk::here(&[]);
+    let dba = desk.server.login("dba");
+    let before = desk.files.all();
+    let data: Vec<_> = keys()
+        .into_iter()
+        .filter(|key| key.class == "data")
+        .collect();
+    let mut wanted = serde_json::Map::new();
+    for key in &data {
+        let (name, fixed) = (format!("{}.{}", key.section(), key.name), key.form == "fixed");
+        let mut body = json!({name.as_str(): key.value(), "create": true});
+        if key.places == "model" {
+            body["main:m1.cluster"] = "main".into();
+        }
+        let answer = dba.post("/config/barman/change", &body);
+        let status = if fixed || key.name == "log_format" {
+            400
+        } else {
+            428
+        };
+        assert_eq!(answer.status, status, "{name} {answer:?}");
+        if fixed || key.name == "log_format" {
+            continue;
+        }
+        assert!(answer.json()["message"].to_string().contains("If-Match"));
+        change_with(&dba, "\"0000\"", &body).expect(412);
+        let unset = json!({"unset": name.as_str()});
+        let answer = dba.post("/config/barman/change", &unset);
+        let missing = if key.places == "model" { 404 } else { 428 };
+        assert_eq!(answer.status, missing, "{name} {answer:?}");
+        let spelled = format!(
+            "/config/barman/change?{}.{}={}&create=true",
+            key.section(),
+            key.name.to_ascii_uppercase(),
+            key.value().replace(' ', "+")
+        );
+        dba.get(&spelled).expect(428);
+        wanted.insert(name, key.value().into());
+    }
+    assert_eq!(desk.files.all(), before);
+    // With the right one whoever may call the route makes them all.
+    wanted.insert("main:m1.cluster".to_owned(), "main".into());
+    wanted.insert("main:m1.model".to_owned(), "true".into());
+    wanted.insert("create".to_owned(), true.into());
+    let answer = change(&dba, &Value::Object(wanted.clone())).expect(200).json();
+    desk.files.barman(&["list-servers"]);
+    let audit = desk.audit();
+    let line = audit.iter().rfind(|line| line["event"] == "config_change");
+    let line = line.unwrap();
+    assert_eq!(line["user"], "dba");
+    assert_eq!(line["ticket"], answer["revision"]);
+    let told: Vec<_> = line["outcome"].as_str().unwrap().split(", ").collect();
+    let changed = answer["changed"].as_array().unwrap();
+    assert_eq!(told.len(), changed.len());
+    for key in &data {
+        let name = format!("{}.{}", key.section(), key.name);
+        let Some(value) = wanted.get(&name) else {
+            continue;
+        };
+        assert_eq!(answer["list"][key.section()][key.name], *value, "{name}");
+        // What was so already is no change.
+        let is_told = told.contains(&name.as_str());
+        assert_eq!(is_told, changed.contains(&name.as_str().into()), "{name}");
+    }
+    assert!(changed.len() > 30, "{changed:?}");
+}
+
+#[test]
+fn every_key_that_only_tunes_is_free_to_whoever_may_call_the_route() {
+    let desk = Desk::here(&[]);
+    let dba = desk.server.login("dba");
+    let mut wanted = serde_json::Map::new();
+    for key in keys().iter().filter(|key| key.class == "tuning") {
+        let name = format!("{}.{}", key.section(), key.name);
+        wanted.insert(name, key.value().into());
+    }
+    let count = wanted.len();
+    let answer = dba.post("/config/barman/change", &Value::Object(wanted));
+    let answer = answer.expect(200).json();
+    assert_eq!(answer["changed"].as_array().unwrap().len(), count);
+    desk.files.barman(&["list-servers"]);
+}
