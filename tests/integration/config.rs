@@ -4,10 +4,12 @@
 mod at_once;
 mod changes;
 mod classes;
-mod texts;
+mod odd_files;
 mod refusals;
 mod revisions;
+mod secrets;
 mod seen;
+mod texts;
 
 use std::fs;
 use std::path::{Path, PathBuf};

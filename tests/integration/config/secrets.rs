@@ -1,0 +1,164 @@
+//! Secrets in what is changed, told and taken back.
+
+use super::*;
+
+const SECRET: &str = "s3cr3t-other";
+
+/// A file with secrets in every place where a diff shows lines.
+fn write_secrets(files: &Files) {
+    files.write(
+        "barman.d/other.conf",
+        "\
+[other]
+description = Other
+# conninfo = host=old user=barman password=s3cr3t-other
+;conninfo: host=older password = 's3cr3t-other x'
+#password=s3cr3t-other
+conninfo = host=127.0.0.1 port=@PORT@
+    user=barman dbname=postgres
+    password=s3cr3t-other
+# encryption_passphrase_command = echo s3cr3t-other
+ ; ssh_command = sshpass -p s3cr3t-other ssh
+backup_method = local-rsync
+# postgres://u:s3cr3t-other@h:5432/d
+# streaming_conninfo = postgresql://u:s3cr3t-other@h/d?sslpassword=s3cr3t-other
+# azure_credential = s3cr3t-other
+archiver = on
+parallel_jobs = 1
+encryption_passphrase_command = echo s3cr3t-other
+pre_backup_script = run s3cr3t-other
+post_backup_script =
+    run
+    s3cr3t-other
+",
+    );
+}
+
+/// What only those with full access may see.
+fn without_programs(text: &str) -> String {
+    let mut text = text.to_owned();
+    for known in [
+        "run s3cr3t-other",
+        "    s3cr3t-other",
+        "run\\ns3cr3t-other",
+        "sshpass -p s3cr3t-other ssh",
+    ] {
+        text = text.replace(known, "");
+    }
+    text
+}
+
+#[test]
+fn diffs_revisions_and_rollbacks_show_no_secret_here_and_over_ssh() {
+    everywhere(&["config.unlock = conninfo"], |desk| {
+        write_secrets(&desk.files);
+        let (admin, dba) = (desk.admin(), desk.server.login("dba"));
+        let reader = desk.server.login("reader");
+        let mut seen: Vec<(bool, Answer)> = Vec::new();
+        let dry = json!({"other.parallel_jobs": 3, "other.backup_options": "concurrent_backup", "dry_run": true});
+        seen.push((true, change(&admin, &dry).expect(200)));
+        seen.push((false, change(&dba, &dry).expect(200)));
+        let made = change(
+            &dba,
+            &json!({"other.parallel_jobs": 3, "other.description": "x"}),
+        );
+        let first = made.json()["revision"].as_str().unwrap().to_owned();
+        seen.push((false, made.expect(200)));
+        // The continued value itself is replaced, and put back.
+        let lab = Lab::get();
+        let conninfo = format!(
+            "host=127.0.0.1 port={} user=barman dbname=postgres",
+            lab.fact("PGPORT")
+        );
+        let made = change(&admin, &json!({"other.conninfo": conninfo})).expect(200);
+        let second = made.json()["revision"].as_str().unwrap().to_owned();
+        assert!(made.json()["diff"].to_string().contains("*REDACTED*"));
+        seen.push((true, made));
+        for id in [&first, &second] {
+            let target = format!("/config/barman/revisions/{id}");
+            seen.push((true, admin.get(&target).expect(200)));
+            seen.push((false, dba.get(&target).expect(200)));
+            seen.push((false, reader.get(&target).expect(200)));
+            admin.get(&format!("{target}?reveal=true")).expect(400);
+        }
+        seen.push((false, dba.get("/config/barman/revisions").expect(200)));
+        seen.push((true, roll_back(&admin, &second).expect(200)));
+        seen.push((false, roll_back(&dba, &first).expect(200)));
+        seen.push((false, reader.get("/config/barman").expect(200)));
+        for (full, answer) in seen {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            let text = if full { without_programs(&text) } else { text };
+            assert!(!text.contains(SECRET), "{text}");
+        }
+        for target in [
+            "/config/barman?reveal=true",
+            "/config/barman?Reveal=1",
+            "/config/barman/revisions?reveal=true",
+            "/config/barmanapi?reveal=true",
+            "/config/barman/change?main.parallel_jobs=2&reveal=true",
+        ] {
+            admin.get(target).expect(400);
+        }
+        admin
+            .form(
+                "/config/barman/rollback",
+                &format!("revision={first}&reveal=true"),
+            )
+            .expect(400);
+        assert!(
+            desk.files
+                .read("barman.d/other.conf")
+                .contains("    password=s3cr3t-other\n")
+        );
+        for log in ["logs/general.log", "logs/audit.log"] {
+            let text = fs::read_to_string(desk.server.store().join(log)).unwrap();
+            assert!(!text.contains(SECRET), "{log}");
+        }
+        let told = fs::read_to_string(desk.site.file("stderr")).unwrap();
+        assert!(!told.contains(SECRET));
+    });
+}
+
+#[test]
+fn a_password_gets_into_no_connection_string_of_any_kind() {
+    const NEW: &str = "n3w-s3cr3t";
+    let keys = [
+        "conninfo",
+        "streaming_conninfo",
+        "primary_conninfo",
+        "wal_conninfo",
+        "wal_streaming_conninfo",
+    ];
+    let desk = Desk::here(&[&format!("config.unlock = {}", keys.join(", "))]);
+    let admin = desk.admin();
+    let before = desk.files.all();
+    for key in keys {
+        for value in [
+            format!("host=pg password={NEW}"),
+            format!("postgresql://u:{NEW}@h/d"),
+            format!("host=pg PassWord='{NEW}'"),
+            format!("host=pg sslpassword={NEW}"),
+        ] {
+            for body in [
+                json!({format!("main.{key}"): value}),
+                json!({format!("main.{key}"): value, "dry_run": true}),
+                json!({format!("new.{key}"): value, "create": true, "new.archiver": true}),
+                json!({format!("new.{key}"): value, "create": true, "dry_run": true}),
+                json!({format!("main:m1.{key}"): value, "create": true,
+                    "main:m1.model": true, "main:m1.cluster": "main"}),
+            ] {
+                let answer = change(&admin, &body).expect(400);
+                let text = String::from_utf8_lossy(&answer.body).into_owned();
+                assert!(text.contains(".pgpass"), "{body}: {text}");
+                assert!(!text.contains(NEW), "{text}");
+            }
+        }
+    }
+    assert_eq!(desk.files.all(), before);
+    let store = desk.server.store().display().to_string();
+    let found = std::process::Command::new("grep")
+        .args(["-rl", NEW, &store])
+        .output()
+        .unwrap();
+    assert!(found.stdout.is_empty(), "{found:?}");
+}
