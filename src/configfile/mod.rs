@@ -18,6 +18,7 @@ mod help;
 mod history;
 mod mask;
 mod own;
+mod queue;
 mod revisions;
 mod settle;
 mod show;
@@ -42,6 +43,7 @@ use crate::refresh::Refresh;
 use crate::store::Store;
 use help::Help;
 use mask::Mask;
+use queue::Queue;
 use revisions::{Journal, State};
 use tree::Tree;
 use view::Reading;
@@ -100,6 +102,7 @@ pub struct ConfigFiles {
     unlock: Arc<Live<Vec<String>>>,
     journal: Journal,
     help: Help,
+    queue: Queue,
 }
 
 impl ConfigFiles {
@@ -119,6 +122,7 @@ impl ConfigFiles {
             unlock,
             journal: Journal::new(store.config().join("revisions/barman")),
             help: Help::default(),
+            queue: Queue::default(),
         }
     }
 
@@ -128,16 +132,20 @@ impl ConfigFiles {
     /// When it is refused; nothing was changed then, unless the error says otherwise.
     pub async fn answer(self: &Arc<Self>, mut request: Request) -> Result<Answer, ConfigError> {
         let files = Arc::clone(self);
-        let done = blocking::run(move || match request.task.clone() {
-            ConfigTask::Show => files.show(&request),
-            ConfigTask::Help => files.help(),
-            ConfigTask::Reload => files.read_help(),
-            ConfigTask::Change => files.change(request),
-            ConfigTask::Revisions => history::list(&files.journal, &mut request.parameters),
-            ConfigTask::Revision(id) => {
-                history::one(&files.journal, &id, &mut files.mask(&request))
+        let next = self.queue.next(&request.task).await;
+        let done = blocking::run(move || {
+            let _next = next;
+            match request.task.clone() {
+                ConfigTask::Show => files.show(&request),
+                ConfigTask::Help => files.help(),
+                ConfigTask::Reload => files.read_help(),
+                ConfigTask::Change => files.change(request),
+                ConfigTask::Revisions => history::list(&files.journal, &mut request.parameters),
+                ConfigTask::Revision(id) => {
+                    history::one(&files.journal, &id, &mut files.mask(&request))
+                }
+                ConfigTask::Rollback => files.rollback(request),
             }
-            ConfigTask::Rollback => files.rollback(request),
         });
         done.await.map_err(ConfigError::Internal)?
     }

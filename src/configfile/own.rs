@@ -18,6 +18,7 @@ use super::change::compare;
 use super::commit::Commit;
 use super::error::ConfigError;
 use super::mask::Mask;
+use super::queue::Queue;
 use super::revisions::{Bytes, Edit, Journal, Revision, Turn};
 use super::wish::{self, Wanted, Wish};
 use super::{Answer, ConfigTask, Request, diff, history, settle};
@@ -57,6 +58,7 @@ pub struct OwnFile {
     audit: Arc<Audit>,
     barmans: ConfigKeys,
     journal: Journal,
+    queue: Queue,
 }
 
 /// The file as it was read.
@@ -87,6 +89,7 @@ impl OwnFile {
             audit,
             barmans: ConfigKeys::builtin(),
             journal: Journal::new(journal_in(store.root())),
+            queue: Queue::default(),
         }
     }
 
@@ -96,15 +99,19 @@ impl OwnFile {
     /// When it is refused; nothing was changed then, unless the error says otherwise.
     pub async fn answer(self: &Arc<Self>, mut request: Request) -> Result<Answer, ConfigError> {
         let file = Arc::clone(self);
-        let done = blocking::run(move || match request.task.clone() {
-            ConfigTask::Show => file.show(),
-            ConfigTask::Change => file.change(request),
-            ConfigTask::Revisions => history::list(&file.journal, &mut request.parameters),
-            ConfigTask::Revision(id) => history::one(&file.journal, &id, &mut Mask::own()),
-            ConfigTask::Rollback => file.rollback(request),
-            ConfigTask::Help | ConfigTask::Reload => Err(ConfigError::NotFound(
-                "barmanapi's own file has no such route".to_owned(),
-            )),
+        let next = self.queue.next(&request.task).await;
+        let done = blocking::run(move || {
+            let _next = next;
+            match request.task.clone() {
+                ConfigTask::Show => file.show(),
+                ConfigTask::Change => file.change(request),
+                ConfigTask::Revisions => history::list(&file.journal, &mut request.parameters),
+                ConfigTask::Revision(id) => history::one(&file.journal, &id, &mut Mask::own()),
+                ConfigTask::Rollback => file.rollback(request),
+                ConfigTask::Help | ConfigTask::Reload => Err(ConfigError::NotFound(
+                    "barmanapi's own file has no such route".to_owned(),
+                )),
+            }
         });
         let done = done.await.map_err(ConfigError::Internal)?;
         done.map_err(|error| match error {

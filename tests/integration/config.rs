@@ -4,12 +4,15 @@
 mod at_once;
 mod changes;
 mod classes;
+mod links;
+mod manual;
 mod odd_files;
 mod refusals;
 mod revisions;
 mod secrets;
 mod seen;
 mod texts;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,7 +135,7 @@ struct Desk {
     server: Server,
     site: Site,
     files: Files,
-    _sshd: Option<Sshd>,
+    sshd: Option<Sshd>,
 }
 
 impl Desk {
@@ -145,6 +148,11 @@ impl Desk {
     }
 
     fn new(settings: &[&str], sshd: Option<Sshd>) -> Self {
+        Self::prepared(settings, sshd, |_| {})
+    }
+
+    /// A desk at which something is done before its server starts.
+    fn prepared(settings: &[&str], sshd: Option<Sshd>, prepare: impl FnOnce(&Site)) -> Self {
         let files = Files::new();
         let config = format!(
             "barman.config_file = {}",
@@ -161,12 +169,13 @@ impl Desk {
         site.user("admin", &["--full"]);
         site.user("dba", &["--access", "config"]);
         site.user("reader", &["--access", "config/barman,barman/list-servers"]);
+        prepare(&site);
         let server = site.serve();
         Self {
             server,
             site,
             files,
-            _sshd: sshd,
+            sshd,
         }
     }
 
@@ -179,6 +188,102 @@ impl Desk {
         let text = fs::read_to_string(self.server.store().join("logs/audit.log")).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         lines.collect()
+    }
+}
+
+/// The real Barman behind a script, which can be told to do something else.
+struct Wrapped {
+    folder: PathBuf,
+}
+
+impl Wrapped {
+    fn new() -> Self {
+        let lab = Lab::get();
+        let folder = lab.folder("wrapped");
+        for name in ["bin", "share", "share/man", "share/man/man5"] {
+            fs::create_dir(folder.join(name)).unwrap();
+        }
+        let wrapped = Self { folder };
+        wrapped.put_back();
+        wrapped
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.join("bin/barman")
+    }
+
+    fn setting(&self) -> String {
+        format!("barman.command = {}", self.program().display())
+    }
+
+    /// Writes the script, which does what the file `instead` says.
+    fn put_back(&self) {
+        let lab = Lab::get();
+        let folder = self.folder.display();
+        let text = format!(
+            "#!/bin/sh\nif test -e {folder}/instead; then . {folder}/instead; fi\nexec {} \"$@\"\n",
+            lab.fact("BARMAN")
+        );
+        lab.write(&self.program(), &text, 0o755);
+    }
+
+    /// What it does instead, in the words of a shell; nothing = it is Barman again.
+    fn instead(&self, words: &str) {
+        let path = self.folder.join("instead");
+        if words.is_empty() {
+            fs::remove_file(path).unwrap();
+        } else {
+            Lab::get().write(&path, &format!("{words}\n"), 0o644);
+        }
+    }
+}
+
+impl Drop for Wrapped {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// A disk of a folder's own, with what was in the folder; it goes with the test.
+struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    fn over(path: PathBuf, size: &str) -> Self {
+        let lab = Lab::get();
+        let path: PathBuf = path.components().collect();
+        let kept = path.with_extension("kept");
+        let (shown, from) = (path.display().to_string(), kept.display().to_string());
+        Lab::as_root(&["cp", "-a", &shown, &from]);
+        let (uid, gid) = lab.account();
+        let options = format!("size={size},mode=700,uid={uid},gid={gid}");
+        Lab::as_root(&["mount", "-t", "tmpfs", "-o", &options, "tmpfs", &shown]);
+        Lab::as_root(&["cp", "-a", &format!("{from}/."), &shown]);
+        fs::remove_dir_all(kept).unwrap();
+        Self { path }
+    }
+
+    fn fill(&self) {
+        fs::write(self.path.join("full"), vec![0; 64 << 20]).unwrap_err();
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.path.join("full")).unwrap();
+    }
+
+    /// Lets it be written, or not.
+    fn remount(&self, how: &str) {
+        let options = format!("remount,{how}");
+        Lab::as_root(&["mount", "-o", &options, &self.path.display().to_string()]);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // In a test that fails there may be nothing to take down.
+        let mut umount = std::process::Command::new("umount");
+        drop(umount.arg("-l").arg(&self.path).status());
     }
 }
 

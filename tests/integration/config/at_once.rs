@@ -111,7 +111,7 @@ fn read_on(files: &Files, done: &AtomicBool) -> (usize, usize) {
                 "{servers}"
             );
             runs += 1;
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(std::time::Duration::from_millis(300));
         }
         (raw.join().unwrap(), runs)
     })

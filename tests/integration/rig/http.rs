@@ -52,7 +52,7 @@ impl Answer {
 pub fn raw(port: u16, request: &[u8]) -> Option<Answer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream
-        .set_read_timeout(Some(Duration::from_secs(60)))
+        .set_read_timeout(Some(Duration::from_secs(180)))
         .unwrap();
     stream.write_all(request).ok()?;
     let mut bytes = Vec::new();
