@@ -1,6 +1,8 @@
 //! Our own configuration over HTTP: what counts at once, what from the next start on, and what is
 //! for the disk alone.
 
+mod told;
+
 use std::fs;
 use std::path::PathBuf;
 use std::thread;

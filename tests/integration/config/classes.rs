@@ -259,3 +259,39 @@ fn every_key_that_only_tunes_is_free_to_whoever_may_call_the_route() {
     assert_eq!(answer["changed"].as_array().unwrap().len(), count);
     desk.files.barman(&["list-servers"]);
 }
+
+#[test]
+fn what_a_reload_unlocks_or_locks_counts_at_once_for_rollbacks_too() {
+    let desk = Desk::here(&[]);
+    let admin = desk.admin();
+    let file = desk.site.file("barmanapi.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    let reload = |unlock: &str| {
+        let text = format!("{text}\n[config]\nunlock = {unlock}\n");
+        Lab::get().write(&file, &text, 0o600);
+        let output = desk.site.run(&["reload"], "");
+        assert!(output.status.success(), "{output:?}");
+    };
+    let body = json!({"other.streaming_backup_name": "mine"});
+    admin.post("/config/barman/change", &body).expect(403);
+    reload("conninfo, streaming_backup_name");
+    let made = admin.post("/config/barman/change", &body).expect(200);
+    let revision = json!({"revision": made.json()["revision"]});
+    let now = desk.files.all();
+    reload("conninfo");
+    let unset = json!({"unset": "other.streaming_backup_name"});
+    admin.post("/config/barman/change", &unset).expect(403);
+    let answer = admin.post("/config/barman/rollback", &revision);
+    let told = answer.expect(403).json()["message"].to_string();
+    assert!(told.contains("other.streaming_backup_name"), "{told}");
+    assert_eq!(desk.files.all(), now);
+    reload("Streaming_Backup_Name");
+    admin.post("/config/barman/rollback", &revision).expect(200);
+    let lines = desk.audit();
+    let back = lines
+        .iter()
+        .rfind(|line| line["event"] == "config_rollback");
+    assert_eq!(back.unwrap()["outcome"], "other.streaming_backup_name");
+    let refused = lines.iter().filter(|line| line["event"] == "refused");
+    assert_eq!(refused.count(), 3);
+}
