@@ -250,7 +250,7 @@ struct Disk {
 }
 
 impl Disk {
-    fn over(path: PathBuf, size: &str) -> Self {
+    fn over(path: &Path, size: &str) -> Self {
         let lab = Lab::get();
         let path: PathBuf = path.components().collect();
         let kept = path.with_extension("kept");

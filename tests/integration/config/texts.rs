@@ -1,6 +1,7 @@
 //! Texts that would be more than texts somewhere: to a shell, to Python, to a parser of ini files.
 
 use super::*;
+use crate::rig::spelled;
 
 /// Values that would make a file, each in its own language, were they run.
 fn programs(marker: &str) -> Vec<String> {
@@ -71,7 +72,7 @@ fn what_looks_like_a_program_is_a_text_here_and_over_ssh() {
         // The same as a query, and as names of sections and keys.
         let before = desk.files.all();
         for value in &values {
-            let encoded: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let encoded = spelled(value);
             for target in [
                 format!("/config/barman/change?{encoded}.description=x&create=true"),
                 format!("/config/barman/change?s0.{encoded}=x"),
@@ -114,12 +115,7 @@ fn no_control_character_gets_in_at_any_place_in_any_spelling() {
     let admin = desk.admin();
     let before = desk.files.all();
     for bad in unfit() {
-        let mut utf8 = [0; 4];
-        let encoded: String = bad
-            .encode_utf8(&mut utf8)
-            .bytes()
-            .map(|byte| format!("%{byte:02x}"))
-            .collect();
+        let encoded = spelled(&bad.to_string());
         for (name, value) in [
             ("main.description", format!("{bad}a")),
             ("main.description", format!("a{bad}")),
@@ -132,8 +128,8 @@ fn no_control_character_gets_in_at_any_place_in_any_spelling() {
         ] {
             let answer = admin.post("/config/barman/change", &json!({name: value}));
             assert_eq!(answer.status, 400, "{name:?} {value:?} {answer:?}");
-            let spelled = |text: &str| text.replace(bad, &encoded).replace(' ', "+");
-            let pair = format!("{}={}", spelled(name), spelled(&value));
+            let sent = |text: &str| text.replace(bad, &encoded).replace(' ', "+");
+            let pair = format!("{}={}", sent(name), sent(&value));
             let answer = admin.form("/config/barman/change", &pair);
             assert_eq!(answer.status, 400, "{pair} {answer:?}");
             let answer = admin.get(&format!("/config/barman/change?{pair}"));

@@ -1,4 +1,4 @@
-//! Changes where something else is out of order: the audit log, a disk, Barman itself.
+//! Changes where something else is out of order: the audit log, a room, Barman itself.
 
 use super::*;
 use crate::running::eventually;
@@ -94,7 +94,7 @@ fn nothing_is_changed_while_the_audit_log_takes_no_line() {
 
 #[test]
 fn a_full_store_and_one_that_may_not_be_written_are_told_and_no_file_is_touched() {
-    let mut disk = None;
+    let mut room = None;
     let desk = Desk::prepared(&[], None, |site| {
         for folder in ["store", "store/config"] {
             let path = site.file(folder);
@@ -104,17 +104,17 @@ fn a_full_store_and_one_that_may_not_be_written_are_told_and_no_file_is_touched(
             }
         }
         // What a running service keeps open for writing is not on it.
-        disk = Some(Disk::over(site.file("store/config"), "2m"));
+        room = Some(Disk::over(&site.file("store/config"), "2m"));
     });
-    let disk = disk.unwrap();
+    let room = room.unwrap();
     let admin = desk.admin();
     let four = Four::new(&admin);
-    disk.fill();
+    room.fill();
     four.fail(&desk, &admin, "/config", 507);
-    disk.free();
-    disk.remount("ro");
+    room.free();
+    room.remount("ro");
     four.fail(&desk, &admin, "/config", 503);
-    disk.remount("rw");
+    room.remount("rw");
     four.work_again(&admin);
     desk.files.barman(&["list-servers"]);
     drop(desk);
@@ -124,7 +124,7 @@ fn a_full_store_and_one_that_may_not_be_written_are_told_and_no_file_is_touched(
 fn our_own_file_on_a_read_only_disk_stays_as_it_is() {
     let lab = Lab::get();
     let folder = lab.folder("own");
-    let disk = Disk::over(folder.clone(), "64k");
+    let room = Disk::over(&folder, "64k");
     let mut file = None;
     let desk = Desk::prepared(&[], None, |site| {
         let (path, other) = (site.file("barmanapi.conf"), folder.join("barmanapi.conf"));
@@ -135,11 +135,11 @@ fn our_own_file_on_a_read_only_disk_stays_as_it_is() {
     });
     let admin = desk.admin();
     let four = Four::new(&admin);
-    disk.remount("ro");
+    room.remount("ro");
     four.fail(&desk, &admin, "/config/barmanapi", 503);
-    disk.remount("rw");
+    room.remount("rw");
     four.work_again(&admin);
-    drop((desk, file, disk));
+    drop((desk, file, room));
     fs::remove_dir(folder).unwrap();
 }
 

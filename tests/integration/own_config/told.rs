@@ -1,6 +1,7 @@
 //! What the audit log is told, and revisions that nobody may take back over HTTP.
 
 use super::*;
+use crate::rig::spelled;
 
 /// The lines of one event about one route.
 fn lines(desk: &Desk, event: &str, route: &str) -> Vec<Value> {
@@ -134,9 +135,7 @@ fn no_control_character_gets_into_our_own_file_in_any_spelling() {
     let (admin, before) = (desk.server.login("admin"), desk.text());
     let controls = (0..0x20_u8).chain(0x7f..0xa0).map(char::from);
     for bad in controls.chain(['\u{2028}', '\u{2029}']) {
-        let mut utf8 = [0; 4];
-        let bytes = bad.encode_utf8(&mut utf8).bytes();
-        let encoded: String = bytes.map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = spelled(&bad.to_string());
         for (name, value) in [
             ("auth_token.algorithm".to_owned(), format!("HS512{bad}")),
             ("auth_token.algorithm".to_owned(), format!("{bad}HS512")),
@@ -149,8 +148,8 @@ fn no_control_character_gets_into_our_own_file_in_any_spelling() {
         ] {
             let answer = change(&admin, &json!({name.as_str(): value}));
             assert_eq!(answer.status, 400, "{name:?} {value:?} {answer:?}");
-            let spelled = |text: &str| text.replace(bad, &encoded).replace(' ', "+");
-            let pair = format!("{}={}", spelled(&name), spelled(&value));
+            let sent = |text: &str| text.replace(bad, &encoded).replace(' ', "+");
+            let pair = format!("{}={}", sent(&name), sent(&value));
             let answer = admin.form("/config/barmanapi/change", &pair);
             assert_eq!(answer.status, 400, "{pair} {answer:?}");
         }

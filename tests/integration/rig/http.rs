@@ -80,3 +80,9 @@ pub fn raw(port: u16, request: &[u8]) -> Option<Answer> {
         body,
     })
 }
+
+/// A text with every byte spelled by its number, as in a query.
+pub fn spelled(text: &str) -> String {
+    let bytes = text.bytes().map(|byte| format!("%{byte:02x}"));
+    bytes.collect::<Vec<_>>().concat()
+}

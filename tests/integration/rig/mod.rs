@@ -8,7 +8,7 @@ mod site;
 mod sshd;
 mod standin;
 
-pub use http::{Answer, raw};
+pub use http::{Answer, raw, spelled};
 pub use lab::Lab;
 pub use site::{Barman, Server, Site, User};
 pub use sshd::{Process, Sshd, processes};
