@@ -1,4 +1,4 @@
-//! Changes where something else is out of order: the audit log, a room, Barman itself.
+//! Changes where something else is out of order: the audit log, a disk, Barman itself.
 
 use super::*;
 use crate::running::eventually;
