@@ -163,9 +163,9 @@ fn query_form_and_json_change_many_keys_at_once_or_none() {
     assert_eq!(
         answer["changed"],
         json!([
-            "barman.check_timeout",
             "main.parallel_jobs",
-            "other.parallel_jobs"
+            "other.parallel_jobs",
+            "barman.check_timeout"
         ])
     );
     assert!(
