@@ -139,11 +139,16 @@ impl Journal {
 
     /// Waits until nobody else changes anything, in whatever process.
     pub(super) fn turn(&self) -> io::Result<Turn> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&self.folder)?;
-        Ok(Turn {
-            _lock: Lock::exclusive(&self.folder.join("lock"))?,
-        })
+        let path = self.folder.join("lock");
+        let lock = match Lock::exclusive(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut builder = DirBuilder::new();
+                builder.recursive(true).mode(0o700).create(&self.folder)?;
+                Lock::exclusive(&path)?
+            }
+            other => other?,
+        };
+        Ok(Turn { _lock: lock })
     }
 
     /// The records with their states, the oldest first.

@@ -33,6 +33,10 @@ const NO_ROOM: &str = "the store has no room; free some or move store_directory"
 const NO_MEANS: &str = "this host is out of descriptors, processes or memory, or a disk of it \
     can't be read or written; try again, and see the log";
 
+/// What the caller is told when the account of the service may not do its work.
+const NO_RIGHT: &str = "the account of the service may not read or write a file that it has to; \
+    the log names it";
+
 /// A refused request.
 #[derive(Debug)]
 pub struct Refusal {
@@ -141,9 +145,27 @@ impl From<AuthError> for Refusal {
                 };
                 Self::new(kind, error.to_string())
             }
-            AuthError::Storage(source) => Self::internal(source),
+            AuthError::Storage(source) => {
+                let denied = is_denied(&source);
+                let refusal = Self::internal(source);
+                if denied {
+                    return Self {
+                        kind: RefusalKind::Unavailable,
+                        message: NO_RIGHT.to_owned(),
+                        ..refusal
+                    };
+                }
+                refusal
+            }
         }
     }
+}
+
+/// Whether the system has said that the account may not.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let own = error.downcast_ref::<io::Error>();
+    own.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        || error.source().is_some_and(is_denied)
 }
 
 impl From<Repeated> for Refusal {

@@ -272,6 +272,12 @@ fn where_there_is_no_room_for_the_users_file_it_stays_whole_and_a_later_try_work
         assert_eq!(answer.status, 503, "{task}: {answer:?}");
         assert_eq!(house.refusal_of(&answer)["status"], 503);
         disk.remount("rw");
+        Lab::as_root(&["chown", "root", &disk.0.display().to_string()]);
+        let answer = ask(&house, task, &body);
+        assert_eq!(answer.status, 503, "{task}: {answer:?}");
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("account of the service"), "{message}");
+        Lab::get().own(&disk.0);
         assert_eq!(read(&file), before, "{task}");
         assert_eq!(disk.names(), names, "{task}");
         ask(&house, task, &body).expect(200);

@@ -21,7 +21,6 @@ fn what_barman_ends_with_an_error_on_is_told_and_nothing_is_written_over_it() {
             let before = desk.files.all();
             admin.get("/config/barman").expect(looked);
             let answer = any_change(&admin);
-            assert!([422, 502].contains(&answer.status), "{text:?}: {answer:?}");
             statuses.push(answer.status);
             let told = answer.json()["message"].as_str().unwrap().to_owned();
             assert!(!told.is_empty());

@@ -143,6 +143,27 @@ fn our_own_file_on_a_read_only_disk_stays_as_it_is() {
     fs::remove_dir(folder).unwrap();
 }
 
+#[test]
+fn our_own_file_on_a_full_disk_stays_as_it_is() {
+    let folder = Lab::get().folder("own");
+    let room = Disk::over(&folder, "64k");
+    let desk = Desk::prepared(&[], None, |site| {
+        let (path, other) = (site.file("barmanapi.conf"), folder.join("barmanapi.conf"));
+        let (shown, there) = (path.display().to_string(), other.display().to_string());
+        Lab::as_root(&["mv", &shown, &there]);
+        Lab::as_root(&["ln", "-s", &there, &shown]);
+    });
+    let admin = desk.admin();
+    let four = Four::new(&admin);
+    room.fill();
+    four.fail(&desk, &admin, "/config/barmanapi", 507);
+    room.free();
+    four.work_again(&admin);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    drop((desk, room));
+    fs::remove_dir(folder).unwrap();
+}
+
 /// What a trial of these files has left behind: processes, and folders with their names.
 fn leftovers(desk: &Desk, wrapped: &Wrapped) -> Vec<String> {
     let mut found = Vec::new();
