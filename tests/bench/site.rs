@@ -97,7 +97,7 @@ impl Site {
         site.write("barmanapi.conf", &config("store"), 0o600);
         let over_ssh = format!(
             "{}remote = true\nremote_ssh = ssh {}\n",
-            config("store-over-ssh"),
+            config("store"),
             site.way().join(" ")
         );
         site.write("over-ssh.conf", &over_ssh, 0o600);
