@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use barmanapi::runner::Ending;
 use barmanapi::runner::files::{Command, FilesError, SAID, Trial};
 use rustix::process::Signal;
+use signal_hook::consts::SIGINT;
 
 use super::{Side, both, until};
 use crate::rig::{Lab, processes};
@@ -143,6 +145,10 @@ fn a_trial_has_a_private_folder_and_the_environment_of_every_run() {
 #[test]
 fn what_hangs_or_floods_is_stopped() {
     let _alone = alone();
+    // Whoever starts the tests in the background may have SIGINT ignored, and what is ignored stays so
+    // in every program that is started. A service catches it.
+    let dies = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_default(SIGINT, dies).unwrap();
     both(|side| {
         let mut trial = script("trap '' INT; echo begun; sleep 100 & wait; sleep 100");
         trial.commands.push(shell("echo never"));
