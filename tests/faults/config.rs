@@ -94,12 +94,7 @@ impl Desk {
         drop(fs::remove_file(
             self.folder.join(format!("barman.d/new{number}.conf")),
         ));
-        let trials = Path::new(Lab::get().fact("LAB_HOME")).join(".barmanapi/trials");
-        for name in names(&trials) {
-            if name.starts_with("new.") {
-                drop(fs::remove_dir_all(trials.join(name)));
-            }
-        }
+        forget_trials();
     }
 }
 
@@ -129,6 +124,16 @@ pub fn revisions(bench: &Bench, file: &str) -> Vec<Value> {
     let target = format!("/config/{file}/revisions?limit=1000");
     let list = bench.ada().get(&target).expect(200);
     list.json()["list"].as_array().unwrap().clone()
+}
+
+/// Removes the folders of trials whose makers died before they had named them.
+pub fn forget_trials() {
+    let trials = Path::new(Lab::get().fact("LAB_HOME")).join(".barmanapi/trials");
+    for name in names(&trials) {
+        if name.starts_with("new.") {
+            drop(fs::remove_dir_all(trials.join(name)));
+        }
+    }
 }
 
 /// The names in a folder.
