@@ -29,7 +29,7 @@ use crate::inifile::Document;
 use crate::runner::Host;
 use crate::runner::files::{self, Access, FilesError};
 use crate::settings::keys::{self, KEYS, OverHttp, nearest};
-use crate::settings::{Changed, Problems, Settings, changes, examine_text};
+use crate::settings::{Changed, Problems, Settings, changes, examine_bytes};
 use crate::store::Store;
 use mend::journal_in;
 use view::{named, tell};
@@ -327,8 +327,7 @@ impl OwnFile {
     }
 
     fn examined(&self, document: &Document) -> Result<Settings, Problems> {
-        let bytes = document.to_bytes();
-        examine_text(&self.path, &String::from_utf8_lossy(&bytes)).for_service()
+        examine_bytes(&self.path, document.to_bytes()).for_service()
     }
 
     /// The file as it was before a revision, when it is still what that made of it.

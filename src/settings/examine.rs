@@ -6,7 +6,7 @@ use std::path::Path;
 use super::environment::{check_files, not_as_root};
 use super::problem::{Problem, Problems};
 use super::raw::Raw;
-use super::{Settings, build, raw, read_text};
+use super::{Settings, build, raw, read_text, text_of};
 
 /// A configuration file that was read as far as it can be.
 #[derive(Debug)]
@@ -25,7 +25,17 @@ type Lines = BTreeMap<(String, String), usize>;
 /// Reads a file and checks it and the files and folders that it names.
 #[must_use]
 pub fn examine(path: &Path) -> Examined {
-    match read_text(path) {
+    examine_read(path, read_text(path))
+}
+
+/// Checks bytes as [`examine`] checks those of a file, and that file's owner and mode too.
+#[must_use]
+pub fn examine_bytes(path: &Path, bytes: Vec<u8>) -> Examined {
+    examine_read(path, text_of(path, bytes))
+}
+
+fn examine_read(path: &Path, read: Result<String, Problems>) -> Examined {
+    match read {
         Ok(text) => examine_text(path, &text),
         Err(problems) => Examined {
             settings: None,
@@ -36,9 +46,7 @@ pub fn examine(path: &Path) -> Examined {
     }
 }
 
-/// Checks a text as [`examine`] checks the text of a file, and that file's owner and mode too.
-#[must_use]
-pub fn examine_text(path: &Path, text: &str) -> Examined {
+fn examine_text(path: &Path, text: &str) -> Examined {
     let mut problems = Problems::default();
     let raw = raw::read(path, text, &mut problems);
     let settings = build::build(path, &raw, &mut problems);

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::names::CommandName;
 
 pub use changes::{Changed, changes, in_force};
-pub use examine::{Examined, examine, examine_text};
+pub use examine::{Examined, examine, examine_bytes};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use remote::Remote;
@@ -210,26 +210,31 @@ pub fn load(path: &Path) -> Result<Settings, Problems> {
 }
 
 fn read_text(path: &Path) -> Result<String, Problems> {
-    let wrong = |problem| {
-        let mut problems = Problems::default();
-        problems.add(problem);
-        Err(problems)
-    };
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
+    match std::fs::read(path) {
+        Ok(bytes) => text_of(path, bytes),
         Err(error) => {
             let write =
                 "write the file (conf/barmanapi.conf is a sample), or name another with --config";
             let told = format!("the file can't be read: {error}");
-            return wrong(Problem::new(path, &told, write));
+            Err(one_problem(Problem::new(path, &told, write)))
         }
-    };
-    String::from_utf8(bytes).or_else(|error| {
+    }
+}
+
+fn one_problem(problem: Problem) -> Problems {
+    let mut problems = Problems::default();
+    problems.add(problem);
+    problems
+}
+
+/// The bytes of a file as text.
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, Problems> {
+    String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let valid = error.as_bytes().get(..good).unwrap_or_default();
         let line = valid.split(|&byte| byte == b'\n').count();
         let told = "the line is not UTF-8";
-        wrong(Problem::at(path, line, told, "write the file in UTF-8"))
+        one_problem(Problem::at(path, line, told, "write the file in UTF-8"))
     })
 }
 

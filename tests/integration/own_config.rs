@@ -363,6 +363,14 @@ fn a_file_that_was_broken_by_hand_is_mended_by_hand() {
     let shown = dba.get("/config/barmanapi").expect(200).json();
     assert!(shown["problems"].to_string().contains("queue"), "{shown}");
     assert_eq!(desk.text(), broken);
+    // Bytes that no start would read, though they stand in a comment.
+    let mut bytes = b"# caf\xe9\n".to_vec();
+    bytes.extend(desk.text().replace("queu = 3\n", "").into_bytes());
+    fs::write(desk.file(), bytes).unwrap();
+    let told = message(&change(&dba, &json!({"barman.max_jobs": 3})).expect(409));
+    assert!(told.contains(":1: the line is not UTF-8"), "{told}");
+    let shown = dba.get("/config/barmanapi").expect(200).json();
+    assert!(shown["problems"].to_string().contains("UTF-8"), "{shown}");
     Lab::get().write(&desk.file(), "[barman\n", 0o600);
     dba.get("/config/barmanapi").expect(409);
     fs::remove_file(desk.file()).unwrap();
