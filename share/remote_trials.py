@@ -155,14 +155,18 @@ def try_out(link, fields):
     while rest:
         commands.append((rest.pop(), some()))
     lock, folder = make_trial()
+
+    def filled(data):
+        return data.replace(placeholder, folder) if placeholder else data
+
     try:
         for name, data in zip(files[::2], files[1::2]):
-            put_file(folder, name, data.replace(placeholder, folder))
+            put_file(folder, name, filled(data))
         found, until = [], now() + limit
         for program, arguments in commands:
             if now() > until or not link.up:
                 break
-            words = [argument.replace(placeholder, folder) for argument in arguments]
+            words = [filled(argument) for argument in arguments]
             plan = Plan([program, number(len(words))] + words + environment)
             plan.folder = folder
             found += [b"command"] + tried(link, plan, until)

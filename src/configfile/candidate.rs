@@ -19,7 +19,7 @@ use crate::runner::Ending;
 use crate::runner::files::{Command, Trial, Tried};
 
 /// The keys beside the servers in Barman's JSON (`barman/output.py`, 3.19.1).
-const MESSAGES: [&str; 5] = ["_DEBUG", "_INFO", "_WARNING", "_ERROR", "_EXCEPTION"];
+pub(super) const MESSAGES: [&str; 5] = ["_DEBUG", "_INFO", "_WARNING", "_ERROR", "_EXCEPTION"];
 
 /// What a server that can't be used has behind its description (`list_servers` in barman/cli.py).
 const DISABLED: &str = "(WARNING: disabled)";
@@ -30,12 +30,14 @@ const TOLD: usize = 12;
 /// Characters of a line that are passed on.
 const LINE: usize = 400;
 
-/// Lets Barman read both, and returns what it warns of that is new.
+/// Lets Barman read both, and returns what it warns of that is new. All that Barman says is told
+/// as `hide` makes it: it quotes values, and parts of them.
 pub(super) fn try_out(
     barman: &Barman,
     command: &str,
     old: &Tree,
     new: &Tree,
+    hide: &mut dyn FnMut(&str) -> String,
 ) -> Result<Vec<String>, ConfigError> {
     let random =
         getrandom::u64().map_err(|error| ConfigError::Internal(std::io::Error::other(error)))?;
@@ -79,7 +81,17 @@ pub(super) fn try_out(
         .servers
         .retain(|name, _| after.section(name).is_some());
     let candidate = Answer::of(candidate, outcome.file.as_deref());
-    candidate.against(&present)
+    let mut told = |line: &str| -> String { hide(line).chars().take(LINE).collect() };
+    let mut all_told = |words: String| -> String {
+        let words: Vec<_> = words.lines().map(&mut told).collect();
+        words.join("\n")
+    };
+    match candidate.against(&present) {
+        Ok(words) => Ok(words.into_iter().map(all_told).collect()),
+        Err(ConfigError::Refused(words)) => Err(ConfigError::Refused(all_told(words))),
+        Err(ConfigError::Unreadable(words)) => Err(ConfigError::Unreadable(all_told(words))),
+        Err(other) => Err(other),
+    }
 }
 
 fn format(tree: &Tree) -> Option<String> {
@@ -143,6 +155,8 @@ fn main(
 #[derive(Debug, Default)]
 struct Answer {
     ended_well: bool,
+    /// Whether it took too long.
+    stopped: bool,
     /// Whether each server is disabled.
     servers: BTreeMap<String, bool>,
     /// What it complained of, in order, each once.
@@ -153,12 +167,10 @@ struct Answer {
 impl Answer {
     fn of(tried: &Tried, log: Option<&[u8]>) -> Self {
         let mut answer = Self {
-            ended_well: tried.ending == Ending::Exited(0) && !tried.stopped,
+            ended_well: tried.ending == Ending::Exited(0),
+            stopped: tried.stopped,
             ..Self::default()
         };
-        if tried.stopped {
-            answer.say("it did not answer in time");
-        }
         let stdout = String::from_utf8_lossy(&tried.stdout);
         if let Ok(Value::Object(said)) = serde_json::from_str(&stdout) {
             answer.take(&said);
@@ -210,9 +222,9 @@ impl Answer {
             .iter()
             .find_map(|prefix| line.strip_prefix(prefix))
             .unwrap_or(line);
-        let shown: String = redact::text(bare).chars().take(LINE).collect();
-        if !noise && !self.words.contains(&shown) {
-            self.words.push(shown);
+        let shown = redact::text(bare);
+        if !noise && !self.words.iter().any(|word| *word == shown) {
+            self.words.push(shown.into_owned());
         }
     }
 
@@ -224,15 +236,24 @@ impl Answer {
         let mut new: Vec<String> = new.take(TOLD).cloned().collect();
         let refused = |mut words: Vec<String>, last: Option<String>| {
             words.extend(last);
-            Err(ConfigError::Refused(if words.is_empty() {
-                "it ended with an error and said nothing".to_owned()
-            } else {
-                words.join("\n")
-            }))
+            Err(ConfigError::Refused(words.join("\n")))
         };
+        if self.stopped {
+            let words = "barman did not answer in time, and nothing was written";
+            return Err(ConfigError::Unreadable(words.to_owned()));
+        }
         if !self.ended_well {
+            let as_it_is = new.is_empty() && !present.ended_well;
             if new.is_empty() {
                 new.extend(self.words.iter().take(TOLD).cloned());
+            }
+            if new.is_empty() {
+                new.push("it ended with an error and said nothing".to_owned());
+            }
+            if as_it_is {
+                let first = "barman can't read its configuration as it is, mend it by hand first:";
+                new.insert(0, first.to_owned());
+                return Err(ConfigError::Unreadable(new.join("\n")));
             }
             return refused(new, None);
         }
@@ -253,8 +274,9 @@ impl Answer {
             return refused(new, Some(format!("{name} {DISABLED}")));
         }
         let bad = |word: &String| word.to_lowercase().contains("invalid configuration value");
-        if (self.traceback && !present.traceback) || new.iter().any(bad) {
-            return refused(new, None);
+        let failed = self.traceback && !present.traceback;
+        if failed || new.iter().any(bad) {
+            return refused(new, failed.then(|| "it logged a traceback".to_owned()));
         }
         Ok(new)
     }

@@ -119,7 +119,11 @@ impl ConfigFiles {
         }
         let barman = self.refresh.barman();
         let command = self.refresh.servers_command();
-        let warnings = candidate::try_out(barman, command, &old, &new)?;
+        let mut hide = |text: &str| {
+            let files = old.files.iter().chain(&new.files);
+            mask.words(files.map(|file| &file.document), text)
+        };
+        let warnings = candidate::try_out(barman, command, &old, &new, &mut hide)?;
         if dry_run {
             let mut answer = self.shown(&new, request, "a dry run: nothing was written");
             answer.etag = Some(old.etag());
@@ -274,6 +278,14 @@ fn undone(old: &Tree, revision: &Revision) -> Result<Tree, ConfigError> {
                 if let Some(file) = new.files.get_mut(at) {
                     file.document = document;
                 }
+            }
+            (None, Some(_)) if edit.path.parent() != old.folder.as_deref() => {
+                return Err(ConfigError::Conflict(format!(
+                    "{} is in no folder that barman reads now: configuration_files_directory is \
+                     another one than at revision {}",
+                    edit.path.display(),
+                    revision.id
+                )));
             }
             (None, Some(document)) => {
                 let is_later = |file: &ConfFile| match file.role {

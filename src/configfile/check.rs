@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::conninfo;
 use super::error::ConfigError;
 use super::mask::is_conninfo;
-use super::view::{GLOBAL, View};
+use super::view::{GLOBAL, View, unquoted};
 use super::wish::{self, Wanted};
 use crate::catalogue::configkeys::{ConfigKeys, KeyClass, Place};
 use crate::inifile;
@@ -119,6 +119,16 @@ impl Rules<'_> {
                  keyword=value or a URI without one"
                     .to_owned(),
             ));
+        }
+        if unquoted(value) != value.as_str() {
+            return Err(invalid(format!(
+                "barman reads {} of it: leave the quotes away, and unset a key that shall have no \
+                 value",
+                match unquoted(value) {
+                    "" => "nothing",
+                    inside => inside,
+                }
+            )));
         }
         if key.starts_with("streaming_") && key.ends_with("_name") && value.contains([' ', '=']) {
             return Err(invalid("a name has neither blanks nor =".to_owned()));

@@ -82,6 +82,12 @@ impl Commit<'_> {
                     "{} was changed by somebody else meanwhile: read the configuration again",
                     path.display()
                 )),
+                // Barman passes over what stands there, or reads what can't be written.
+                FilesError::NotFound { .. }
+                | FilesError::NotPermitted { .. }
+                | FilesError::NotAFile { .. }
+                | FilesError::TooLarge { .. }
+                | FilesError::Invalid { .. } => ConfigError::Conflict(error.to_string()),
                 error => error.into(),
             });
         }

@@ -28,14 +28,33 @@ pub(super) fn apply(tree: &Tree, wish: &Wish, rules: &Rules<'_>) -> Result<Tree,
         rules.check_value(wanted, place)?;
     }
     let mut new = tree.clone();
+    let mut kept = Vec::new();
     for wanted in &wish.wanted {
         match &wanted.value {
+            Some(_) if is_so(&before, wanted) => kept.push(wanted),
             Some(value) => set(&mut new, &before, wanted, value)?,
             None => unset(&mut new, &before, wanted)?,
         }
     }
+    // What was so already may have been made of a key that is another one now.
+    let after = new.view();
+    for wanted in kept {
+        if let (Some(value), false) = (&wanted.value, is_so(&after, wanted)) {
+            set(&mut new, &before, wanted, value)?;
+        }
+    }
     verify(tree, &new, &before, wish)?;
     Ok(new)
+}
+
+/// Whether Barman reads a key as it is wanted.
+fn is_so(view: &View, wanted: &Wanted) -> bool {
+    let Wanted { section, key, .. } = wanted;
+    let Some(value) = &wanted.value else {
+        return view.entry(section, key).is_none();
+    };
+    let seen = view.seen(section, key).and_then(|seen| seen.value.ok());
+    view.entry(section, key).is_some() && seen.as_ref() == Some(value)
 }
 
 fn set(new: &mut Tree, before: &View, wanted: &Wanted, value: &str) -> Result<(), ConfigError> {
@@ -158,13 +177,8 @@ fn verify(old: &Tree, new: &Tree, before: &View, wish: &Wish) -> Result<(), Conf
     let after = new.view();
     for wanted in &wish.wanted {
         let Wanted { section, key, .. } = wanted;
-        let entry = after.entry(section, key);
-        let seen = after.seen(section, key).and_then(|seen| seen.value.ok());
-        let holds = match &wanted.value {
-            None => entry.is_none(),
-            Some(value) => seen.is_some_and(|seen| seen == *value || is_quoted(value, &seen)),
-        };
-        if !holds {
+        if !is_so(&after, wanted) {
+            let entry = after.entry(section, key);
             let place = entry.map(|entry| {
                 let default = if entry.inherited { " in [DEFAULT]" } else { "" };
                 let path = new.path(entry.file);
@@ -183,25 +197,19 @@ fn verify(old: &Tree, new: &Tree, before: &View, wish: &Wish) -> Result<(), Conf
             .iter()
             .any(|wanted| wanted.section == section && wanted.key == key)
     };
-    for name in changed(before, &after) {
-        let (section, key) = &name;
-        if !wanted(section, key) {
+    for (section, key) in changed(before, &after) {
+        if !wanted(&section, &key) {
+            let place =
+                |tree: &Tree, view: &View| Some(tree.path(view.entry(&section, &key)?.file));
+            let path = place(old, before).or_else(|| place(new, &after));
             let words = format!(
                 "[{section}] {key} would change too; edit {} by hand",
-                old.path(0).display()
+                path.unwrap_or_default().display()
             );
             return Err(ConfigError::Conflict(words));
         }
     }
     Ok(())
-}
-
-/// Barman takes a pair of quotes off; what is between them is what was wanted.
-fn is_quoted(value: &str, seen: &str) -> bool {
-    value == "None" && seen.is_empty()
-        || ['"', '\'']
-            .iter()
-            .any(|quote| value == format!("{quote}{seen}{quote}"))
 }
 
 /// The keys that are not the same in both.

@@ -262,7 +262,7 @@ fn first_pass(
 
 /// The value without a pair of quotes around it; `None` as it stands is no value (`Config.get` in
 /// barman/config.py).
-fn unquoted(text: &str) -> &str {
+pub(super) fn unquoted(text: &str) -> &str {
     if text == "None" {
         return "";
     }

@@ -1,5 +1,6 @@
 //! What a request wants changed.
 
+use super::candidate::MESSAGES;
 use super::error::ConfigError;
 use crate::catalogue::configkeys::is_key;
 use crate::names::{ServerName, is_line_or_control};
@@ -125,9 +126,11 @@ pub(super) fn of_barman(name: &str) -> Result<(String, String), ConfigError> {
         );
         return Err(ConfigError::Invalid(words));
     }
+    // In Barman's JSON, messages stand where servers do.
     let reserved = ["DEFAULT", "all", ".", ".."];
     if ServerName::parse(section).is_err()
         || reserved.contains(&section)
+        || MESSAGES.contains(&section)
         || section.contains(['[', ']', '/', '\\'])
     {
         let words = format!("{} can't be a section of barman's", told(section));
@@ -240,6 +243,8 @@ mod tests {
             "all.k",
             "..k",
             "...k",
+            "_WARNING.k",
+            "_DEBUG.k",
             "../evil.k",
             "main].k",
             " main.k",

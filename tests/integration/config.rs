@@ -7,6 +7,7 @@ mod classes;
 mod links;
 mod manual;
 mod odd_files;
+mod places;
 mod refusals;
 mod revisions;
 mod secrets;
@@ -292,6 +293,16 @@ fn everywhere(settings: &[&str], test: impl Fn(&Desk)) {
     for desk in [Desk::here(settings), Desk::there(settings)] {
         test(&desk);
     }
+}
+
+/// A server that Barman takes, where the settings unlock `conninfo`.
+fn third() -> Value {
+    json!({
+        "third.conninfo": "host=127.0.0.1 user=barman dbname=postgres",
+        "third.backup_method": "postgres",
+        "third.archiver": true,
+        "create": true,
+    })
 }
 
 /// The entity tag of the files now.

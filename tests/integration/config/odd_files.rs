@@ -30,7 +30,7 @@ fn what_barman_ends_with_an_error_on_is_told_and_nothing_is_written_over_it() {
                 json!([])
             );
         }
-        assert_eq!(statuses, [422, 422, 502]);
+        assert_eq!(statuses, [502, 502, 502]);
         // A section for all, or one of [barman], can't be made either.
         fs::remove_file(desk.files.path("barman.d/zz.conf")).unwrap();
         let body = json!({"all.description": "x", "create": true});

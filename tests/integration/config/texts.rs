@@ -152,3 +152,49 @@ fn no_control_character_gets_in_at_any_place_in_any_spelling() {
         json!([])
     );
 }
+
+#[test]
+fn a_value_that_is_so_already_keeps_its_bytes_however_it_is_written() {
+    let desk = Desk::here(&[]);
+    let text = "[third]\narchiver = on\nbackup_options =   \"concurrent_backup\"\n\
+                retention_policy = RECOVERY WINDOW OF %(days)s DAYS\ndays = 5\n\
+                description = %%%%\n";
+    desk.files.write("barman.d/third.conf", text);
+    let admin = desk.admin();
+    let body = json!({
+        "third.backup_options": "concurrent_backup",
+        "third.retention_policy": "RECOVERY WINDOW OF 5 DAYS",
+        "third.description": "%",
+    });
+    let tag = etag(&admin);
+    let answer = change_with(&admin, &tag, &body).expect(200).json();
+    assert_eq!(answer["changed"], json!([]), "{answer}");
+    assert_eq!(desk.files.read("barman.d/third.conf"), text);
+    let list = admin.get("/config/barman/revisions").expect(200).json();
+    assert_eq!(list["list"], json!([]));
+}
+
+#[test]
+fn a_value_that_barman_would_strip_is_refused() {
+    let desk = Desk::here(&[]);
+    let admin = desk.admin();
+    let before = desk.files.all();
+    for (value, reads) in [
+        ("\"my text\"", "my text"),
+        ("'my text'", "my text"),
+        ("None", "nothing"),
+        ("''", "nothing"),
+    ] {
+        let body = json!({"main.description": value});
+        let told = change(&admin, &body).expect(400).json();
+        let told = told["message"].as_str().unwrap();
+        let reads = format!("main.description: barman reads {reads}");
+        assert!(told.starts_with(&reads), "{told}");
+    }
+    assert_eq!(desk.files.all(), before);
+    for value in ["\"my\" text'", "none", "\"", ""] {
+        change(&admin, &json!({"main.description": value})).expect(200);
+        let shown = admin.get("/config/barman").expect(200).json();
+        assert_eq!(shown["list"]["main"]["description"], value);
+    }
+}

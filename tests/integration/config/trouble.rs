@@ -205,10 +205,10 @@ fn barman_in_trouble(sshd: Option<Sshd>) {
     let program = wrapped.program().display().to_string();
     let hang = format!("tail -f {program} & tail -f {program}");
     for (words, status, told) in [
-        (hang.as_str(), 422, "did not answer in time"),
-        ("kill -9 $$", 422, ""),
+        (hang.as_str(), 502, "did not answer in time"),
+        ("kill -9 $$", 502, "said nothing"),
         ("kill -9 $PPID", 502, ""),
-        ("echo nonsense; exit 0", 422, "nonsense"),
+        ("echo nonsense; exit 0", 502, "nonsense"),
         ("missing", 502, ""),
     ] {
         // The one above it is our own service, when it is here.
