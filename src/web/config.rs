@@ -61,26 +61,12 @@ pub(super) fn revision<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work
 
 /// `/config/barman/change`: other values.
 pub(super) fn change<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    edit(
-        app,
-        barman(app),
-        ConfigTask::Change,
-        "config_change",
-        caller,
-        call,
-    )
+    edit(app, barman(app), ConfigTask::Change, caller, call)
 }
 
 /// `/config/barman/rollback`: a change taken back.
 pub(super) fn rollback<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    edit(
-        app,
-        barman(app),
-        ConfigTask::Rollback,
-        "config_rollback",
-        caller,
-        call,
-    )
+    edit(app, barman(app), ConfigTask::Rollback, caller, call)
 }
 
 /// `/config/barmanapi`: sections, keys and values.
@@ -100,26 +86,12 @@ pub(super) fn own_revision<'a>(app: &'a App, caller: &'a Caller, call: Call) -> 
 
 /// `/config/barmanapi/change`: other values.
 pub(super) fn own_change<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    edit(
-        app,
-        own(app),
-        ConfigTask::Change,
-        "config_change",
-        caller,
-        call,
-    )
+    edit(app, own(app), ConfigTask::Change, caller, call)
 }
 
 /// `/config/barmanapi/rollback`: a change taken back.
 pub(super) fn own_rollback<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
-    edit(
-        app,
-        own(app),
-        ConfigTask::Rollback,
-        "config_rollback",
-        caller,
-        call,
-    )
+    edit(app, own(app), ConfigTask::Rollback, caller, call)
 }
 
 /// What changes nothing stands in no audit log.
@@ -141,11 +113,14 @@ fn edit<'a>(
     app: &'a App,
     files: Files<'a>,
     task: ConfigTask,
-    event: &'static str,
     caller: &'a Caller,
     call: Call,
 ) -> Work<'a> {
     Box::pin(async move {
+        let event = match task {
+            ConfigTask::Rollback => "config_rollback",
+            _ => "config_change",
+        };
         let mut request = request(task, event, caller, call);
         request.entry.outcome = (files.named)(&request.parameters);
         let mut entry = request.entry.clone();
