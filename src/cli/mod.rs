@@ -8,6 +8,8 @@
 
 mod check_config;
 mod configuration;
+mod generate;
+mod manager;
 mod probe;
 mod reload;
 mod serve;
@@ -51,6 +53,12 @@ enum Command {
     User(user::UserCommand),
     /// Print a token for a user.
     Token(token::TokenCommand),
+    /// Write the manual pages and the completions for shells into a folder, for packages.
+    #[command(hide = true)]
+    Generate {
+        /// The folder; it is made.
+        folder: PathBuf,
+    },
 }
 
 /// Runs the command line; the exit code is 0 when it did what was asked, 1 when not, 2 when it was
@@ -69,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&config),
         Command::Status => probe::status(&config),
         Command::Reload => reload::run(&config),
+        Command::Generate { folder } => generate::run(&folder),
         Command::User(command) => {
             context(&config).and_then(|context| user::run(&command, &context))
         }

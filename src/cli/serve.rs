@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::configuration::{Configuration, Followers, limits, request_rules, rules};
-use super::reload;
+use super::{manager, reload};
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::blocking;
@@ -205,6 +205,7 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
     });
     let rocket = web::rocket(Arc::clone(&app), &server, |bound| {
         tracing::info!(address = %bound, "listening");
+        manager::ready();
         // Whoever started the service may have closed its output.
         drop(writeln!(
             std::io::stdout(),
@@ -231,6 +232,7 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         // The sender lives as long as the runtime.
         drop(asked.wait_for(|count| *count >= 1).await);
         tracing::info!("stopping: requests in flight are finished, jobs run on");
+        manager::stopping();
     };
     tokio::select! {
         ended = web::serve(rocket, app, stop) => ended?,

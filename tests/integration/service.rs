@@ -4,6 +4,7 @@ mod catalogue;
 mod checking;
 mod doors;
 mod logs;
+mod packaged;
 mod program;
 mod routes;
 
