@@ -13,6 +13,14 @@ pub(super) const HIDDEN: &str = "*REDACTED*";
 /// The words whose values are shown.
 const SHOWN: [&str; 5] = ["host", "port", "user", "dbname", "application_name"];
 
+/// Parts of the words whose values are secrets, as libpq 18 has them.
+const SECRET: [&str; 4] = [
+    "password",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_client_secret",
+];
+
 /// Shows host, port, user, database and application of a connection string, and of every other
 /// word that it is there.
 pub(super) fn masked(conninfo: &str) -> String {
@@ -55,10 +63,17 @@ pub(super) fn holds_secret(conninfo: &str) -> bool {
     };
     words.is_none_or(|words| {
         words.iter().any(|(word, value)| {
-            // `passfile` names a file.
-            word.contains("password") || value.contains("://") || value.contains("password")
+            // A database can be a connection string of its own.
+            let inner = value.rsplit('=').skip(1);
+            is_secret(word) || value.contains("://") || inner.into_iter().any(is_secret)
         })
     }) || redact::text(conninfo) != conninfo
+}
+
+/// Whether a word stands for a secret. `passfile` names a file, and `require_auth` a method.
+fn is_secret(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    SECRET.iter().any(|part| word.contains(part))
 }
 
 fn quoted(value: &str) -> String {
@@ -199,7 +214,12 @@ mod tests {
             "postgres://u:p@h/d",
             "host=pg sslpassword=x",
             "dbname='password=x'",
+            "dbname='host=pg PassWord = x'",
             "password%3dx",
+            "host=pg scram_client_key=x",
+            "host=pg SCRAM_SERVER_KEY = 'x'",
+            "postgresql://h/d?scram_client%5Fkey=x",
+            "postgresql://h/d?oauth_client_secret=x",
             "host=pg x",
         ] {
             assert!(holds_secret(secret), "{secret}");
@@ -208,6 +228,10 @@ mod tests {
             "host=pg user=barman dbname=postgres",
             "postgresql://u@h:5432/d?application_name=x",
             "host=/run/pg passfile=/home/barman/.pgpass",
+            "host=pg require_auth=password",
+            "host=pg require_auth='password,scram-sha-256' user=password",
+            "postgresql://u@h/d?require_auth=password",
+            "host=pg options='-c geqo=off -c search_path=password'",
         ] {
             assert!(!holds_secret(plain), "{plain}");
         }

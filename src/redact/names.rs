@@ -1,7 +1,7 @@
 //! Which key names stand for a secret.
 
 /// Parts of a name that make its value a secret, in lower case; `-` and `_` do not matter.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 13] = [
     "password",
     "passwd",
     "passphrase",
@@ -13,6 +13,9 @@ const PARTS: [&str; 11] = [
     "api_key",
     "account_key",
     "private_key",
+    // A connection string of libpq 18 logs in with them instead of a password.
+    "scram_client_key",
+    "scram_server_key",
 ];
 
 /// Names of settings that hold one of the parts and no secret.
@@ -92,6 +95,8 @@ mod tests {
             "privateKey",
             "Authorization",
             "sas_token",
+            "scram_client_key",
+            "SCRAM-Server-Key",
         ] {
             assert_ne!(meaning(name.as_bytes()), Meaning::Harmless, "{name}");
         }

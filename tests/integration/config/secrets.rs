@@ -138,6 +138,8 @@ fn a_password_gets_into_no_connection_string_of_any_kind() {
             format!("postgresql://u:{NEW}@h/d"),
             format!("host=pg PassWord='{NEW}'"),
             format!("host=pg sslpassword={NEW}"),
+            format!("host=pg scram_client_key={NEW}"),
+            format!("postgresql://u@h/d?scram_server_key={NEW}"),
         ] {
             for body in [
                 json!({format!("main.{key}"): value}),
@@ -155,6 +157,9 @@ fn a_password_gets_into_no_connection_string_of_any_kind() {
         }
     }
     assert_eq!(desk.files.all(), before);
+    // The name of a method, though it is the word.
+    let body = json!({"main.conninfo": "host=pg require_auth=password", "dry_run": true});
+    change(&admin, &body).expect(200);
     let store = desk.server.store().display().to_string();
     let found = std::process::Command::new("grep")
         .args(["-rl", NEW, &store])
