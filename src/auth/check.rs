@@ -74,6 +74,7 @@ impl Check<'_> {
             key: named(key),
             wrong: wrong.into(),
             write: write.into(),
+            unquoted: None,
         };
         if !self.found.contains(&problem) {
             self.found.push(problem);

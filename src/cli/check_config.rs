@@ -44,6 +44,7 @@ fn check_commands(path: &Path) -> Option<Problem> {
         key: None,
         wrong,
         write: write.to_owned(),
+        unquoted: None,
     };
     match std::fs::read_to_string(path) {
         Ok(text) => {

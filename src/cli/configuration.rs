@@ -85,7 +85,7 @@ impl Running for Configuration {
         let _one_at_a_time = self.changing();
         let path = self.settings.get().path.clone();
         let read = examine(&path).for_service().inspect_err(|problems| {
-            for problem in problems {
+            for problem in &problems.without_values() {
                 tracing::error!(%problem, "the configuration stays as it was");
             }
         });

@@ -11,11 +11,11 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use super::conninfo::{self, HIDDEN};
+use super::own;
 use super::view::Seen;
 use crate::catalogue::configkeys::{ConfigKeys, KeyClass};
 use crate::inifile::Document;
 use crate::redact;
-use crate::settings::keys::{self as own, Key};
 
 /// Keys that hold a connection string.
 const CONNINFO: [&str; 5] = [
@@ -63,7 +63,7 @@ impl<'a> Mask<'a> {
         }
     }
 
-    /// Of our own file.
+    /// Of our own file, whose table decides.
     pub(super) fn own() -> Self {
         Self {
             keys: None,
@@ -107,11 +107,7 @@ impl<'a> Mask<'a> {
 
     fn decide(&self, key: &str) -> Shown {
         let Some(keys) = self.keys else {
-            let is_secret = |known: &&Key| known.name == key && known.secret;
-            return match own::KEYS.iter().find(is_secret) {
-                Some(_) => Shown::Nothing,
-                None => Shown::Whole,
-            };
+            return Shown::Nothing;
         };
         if is_conninfo(key) || NAMES.contains(&key) {
             return Shown::Conninfo;
@@ -183,6 +179,9 @@ impl<'a> Mask<'a> {
 
     /// The lines of a file, without their ends.
     pub(super) fn lines(&mut self, document: &Document) -> Vec<String> {
+        if self.keys.is_none() {
+            return own::shown::lines(document);
+        }
         let lines = document.lines();
         let mut shown = Vec::with_capacity(lines.len());
         let mut lines = lines.into_iter().peekable();

@@ -4,6 +4,7 @@
 //! set over HTTP at all; a candidate is checked as a start checks the file.
 
 mod mend;
+pub(super) mod shown;
 mod view;
 
 pub use mend::mend;
@@ -176,7 +177,10 @@ impl OwnFile {
         compare(&request, &old.etag)?;
         let before = self.settings_now(&old.document)?;
         let new = self.undone(&old.document, &revision)?;
-        let settings = self.settings_wanted(&new)?;
+        let settings = self.examined(&new).map_err(|problems| {
+            // Whoever takes it back has not written it.
+            ConfigError::Invalid(one_line(&problems.without_values()))
+        })?;
         let changed = changes(&before, &settings);
         for changed in &changed {
             self.check_right(&changed.section, &changed.name)?;
@@ -315,7 +319,7 @@ impl OwnFile {
         self.examined(document).map_err(|problems| {
             ConfigError::Conflict(format!(
                 "the file has to be mended by hand first: {}",
-                one_line(&problems)
+                one_line(&problems.without_values())
             ))
         })
     }

@@ -78,13 +78,14 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn wrong(&mut self, entry: &Entry, wrong: &Wrong) {
-        let problem = Problem::at(self.path, entry.line, &wrong.wrong, &wrong.write);
+        let problem = Problem::at(self.path, entry.line, &wrong.words, &wrong.write)
+            .unquoted(wrong.bare.clone());
         self.problems
             .add(problem.section(&entry.section).key(&entry.key));
     }
 
     /// Notes a problem with a key, at its line or else at that of its section.
-    fn wrong_key(&mut self, section: &str, key: &str, wrong: &str, write: &str) {
+    fn wrong_key(&mut self, section: &str, key: &str, wrong: &Wrong) {
         let header = self
             .raw
             .sections
@@ -99,7 +100,8 @@ impl Builder<'_> {
         let line = entry.map(|entry| entry.line).or(header);
         let problem = Problem {
             line,
-            ..Problem::new(self.path, wrong, write)
+            unquoted: wrong.bare.clone(),
+            ..Problem::new(self.path, &wrong.words, &wrong.write)
         };
         self.problems.add(problem.section(section).key(key));
     }
@@ -136,7 +138,7 @@ impl Builder<'_> {
     }
 
     fn read_values(&mut self) {
-        for entry in &self.raw.entries {
+        for entry in self.raw.entries.iter().chain(&self.raw.doubled) {
             let table = if target_name(&entry.section).is_some() {
                 "target:NAME"
             } else {
@@ -159,7 +161,10 @@ impl Builder<'_> {
                     }
                 },
             };
-            self.values.insert((&entry.section, &entry.key), value);
+            // Of a key that stands twice the first value is built from; both are checked.
+            self.values
+                .entry((&entry.section, &entry.key))
+                .or_insert(value);
         }
     }
 
@@ -291,7 +296,10 @@ impl Builder<'_> {
         let remote_ssh = self.text(section, "remote_ssh").unwrap_or_default();
         let remote_host = if remote {
             Remote::parse(&remote_ssh)
-                .map_err(|wrong| self.wrong_key(section, "remote_ssh", &wrong.wrong, &wrong.write))
+                .map_err(|wrong| {
+                    let words = "the value is no SSH command that can be used";
+                    self.wrong_key(section, "remote_ssh", &wrong.without_value(words));
+                })
                 .ok()
         } else {
             None
@@ -354,7 +362,7 @@ impl Builder<'_> {
         let secret = self.text(section, "secret");
         if let Some(wrong) = secret.as_deref().and_then(weakness) {
             let write = "leave it blank, and a strong one is generated and kept in store_directory";
-            self.wrong_key(section, "secret", wrong, write);
+            self.wrong_key(section, "secret", &Wrong::new(wrong, write));
         }
         AuthToken {
             secret: secret.map(Secret::new),
@@ -375,12 +383,8 @@ impl Builder<'_> {
         };
         for key in unlock.iter().filter(|key| NEVER.contains(&key.as_str())) {
             let wrong = format!("{key:?} would move the whole installation");
-            self.wrong_key(
-                "config",
-                "unlock",
-                &wrong,
-                "remove it: it is changed on disk alone",
-            );
+            let write = "remove it: it is changed on disk alone";
+            self.wrong_key("config", "unlock", &Wrong::new(wrong, write));
         }
         Config { unlock }
     }
@@ -391,7 +395,8 @@ impl Builder<'_> {
             let wrong = format!(
                 "{host} can be reached from other hosts, and passwords and tokens would cross the network in clear text"
             );
-            self.wrong_key("application", "host", &wrong, "write host = 127.0.0.1 and put a TLS proxy in front, or accept it with insecure = true");
+            let write = "write host = 127.0.0.1 and put a TLS proxy in front, or accept it with insecure = true";
+            self.wrong_key("application", "host", &Wrong::new(wrong, write));
         }
     }
 }

@@ -195,8 +195,10 @@ impl Check<'_> {
         if let Err(words) = remote.judged() {
             let wrong = format!("ssh does not take that: {words}");
             let write = "write values that man ssh_config names";
-            let path = self.settings.path.clone();
-            self.add(&path, "barman", "remote_ssh", &wrong, write);
+            let problem = Problem::new(&self.settings.path, &wrong, write)
+                .unquoted(Some("ssh does not take its options".to_owned()));
+            self.problems
+                .add(problem.section("barman").key("remote_ssh"));
         }
     }
 

@@ -58,12 +58,16 @@ fn examine_text(path: &Path, text: &str) -> Examined {
         match key.map(|key| lines.get(&key).copied()) {
             // The file itself.
             None => problems.add(problem.clone()),
-            Some(Some(line)) => problems.add(Problem {
-                file: path.to_owned(),
-                line: Some(line),
-                wrong: format!("{}: {}", problem.file.display(), problem.wrong),
-                ..problem.clone()
-            }),
+            Some(Some(line)) => {
+                let told = |wrong: &String| format!("{}: {wrong}", problem.file.display());
+                problems.add(Problem {
+                    file: path.to_owned(),
+                    line: Some(line),
+                    wrong: told(&problem.wrong),
+                    unquoted: problem.unquoted.as_ref().map(told),
+                    ..problem.clone()
+                });
+            }
             Some(None) if faultless => problems.add(problem.clone()),
             // What is named by default is perhaps not what was meant: a line can't be read.
             Some(None) => {}

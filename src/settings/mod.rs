@@ -13,6 +13,7 @@ mod problem;
 mod raw;
 mod reference;
 mod remote;
+mod shown;
 mod value;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use examine::{Examined, examine, examine_bytes};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use remote::Remote;
+pub use shown::{may_be_shown, may_be_shown_anywhere};
 
 /// Where the configuration is read from when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/barmanapi.conf";

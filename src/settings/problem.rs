@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problem {
     /// The file or folder.
     pub file: PathBuf,
@@ -16,6 +16,9 @@ pub struct Problem {
     pub key: Option<String>,
     /// What is wrong, with the value unless it is a secret.
     pub wrong: String,
+    /// The same without the value, where `wrong` quotes one: it may be a secret that stands in the
+    /// wrong place.
+    pub unquoted: Option<String>,
     /// What to write or do instead.
     pub write: String,
 }
@@ -29,6 +32,7 @@ impl Problem {
             section: None,
             key: None,
             wrong,
+            unquoted: None,
             write,
         }
     }
@@ -52,6 +56,10 @@ impl Problem {
             key: Some(key.to_owned()),
             ..self
         }
+    }
+
+    pub(super) fn unquoted(self, unquoted: Option<String>) -> Self {
+        Self { unquoted, ..self }
     }
 }
 
@@ -86,6 +94,19 @@ impl Problems {
     /// Each in turn.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
+    }
+
+    /// The same for readers who may not see what stands in the file: no value is quoted.
+    #[must_use]
+    pub fn without_values(&self) -> Self {
+        let bare = |problem: &Problem| Problem {
+            wrong: problem
+                .unquoted
+                .clone()
+                .unwrap_or_else(|| problem.wrong.clone()),
+            ..problem.clone()
+        };
+        Self(self.0.iter().map(bare).collect())
     }
 
     /// Adds one.

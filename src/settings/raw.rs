@@ -27,6 +27,8 @@ pub(super) struct Raw {
     /// The section headers and their lines.
     pub(super) sections: Vec<(usize, String)>,
     pub(super) entries: Vec<Entry>,
+    /// Keys that stand in their section already. Which value is meant nobody knows.
+    pub(super) doubled: Vec<Entry>,
 }
 
 /// What a line is.
@@ -89,23 +91,25 @@ pub(super) fn read(file: &Path, text: &str, problems: &mut Problems) -> Raw {
         Ok(ini) => {
             let values = ini.iter().flat_map(|(_, section)| section.iter());
             for ((line, section), (key, value)) in pairs.into_iter().zip(values) {
-                let key = key.to_ascii_lowercase();
-                let same = |entry: &&Entry| entry.section == section && entry.key == key;
+                let entry = Entry {
+                    line,
+                    section,
+                    key: key.to_ascii_lowercase(),
+                    value: value.to_owned(),
+                };
+                let same =
+                    |other: &&Entry| other.section == entry.section && other.key == entry.key;
                 if let Some(first) = raw.entries.iter().find(same) {
                     let wrong = format!("the key has a value on line {} already", first.line);
                     problems.add(
                         Problem::at(file, line, &wrong, "keep one of the two")
-                            .section(&section)
-                            .key(&key),
+                            .section(&entry.section)
+                            .key(&entry.key),
                     );
-                    continue;
+                    raw.doubled.push(entry);
+                } else {
+                    raw.entries.push(entry);
                 }
-                raw.entries.push(Entry {
-                    line,
-                    section,
-                    key,
-                    value: value.to_owned(),
-                });
             }
         }
         Err(error) => {

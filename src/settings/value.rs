@@ -9,15 +9,34 @@ use crate::names::CommandName;
 /// A value that its key does not take: what is wrong, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wrong {
-    pub(super) wrong: String,
+    pub(super) words: String,
+    /// The same without the value, where that is quoted.
+    pub(super) bare: Option<String>,
     pub(super) write: String,
 }
 
 impl Wrong {
     pub(super) fn new(wrong: impl Into<String>, write: impl Into<String>) -> Self {
         Self {
-            wrong: wrong.into(),
+            words: wrong.into(),
+            bare: None,
             write: write.into(),
+        }
+    }
+
+    /// What is wrong with a value, in words that follow it.
+    fn of(value: &str, wrong: &str, write: impl Into<String>) -> Self {
+        Self {
+            bare: Some(format!("the value {wrong}")),
+            ..Self::new(format!("{value:?} {wrong}"), write)
+        }
+    }
+
+    /// The same with the value told in no way; `wrong` quotes it, and these words do not.
+    pub(super) fn without_value(self, words: &str) -> Self {
+        Self {
+            bare: Some(words.to_owned()),
+            ..self
         }
     }
 }
@@ -40,24 +59,23 @@ pub(super) enum Value {
 impl Value {
     /// Reads a value that is not blank. With `secret` the value itself is not told.
     pub(super) fn parse(kind: Kind, text: &str, secret: bool) -> Result<Self, Wrong> {
-        let shown = if secret {
-            "the value".to_owned()
-        } else {
-            format!("{text:?}")
-        };
+        Self::read(kind, text).map_err(|wrong| Wrong {
+            words: match &wrong.bare {
+                Some(words) if secret => words.clone(),
+                _ => wrong.words,
+            },
+            ..wrong
+        })
+    }
+
+    fn read(kind: Kind, text: &str) -> Result<Self, Wrong> {
         match kind {
-            Kind::Switch => switch(text).map(Self::Switch).ok_or_else(|| {
-                Wrong::new(
-                    format!("{shown} is neither true nor false"),
-                    "write true or false",
-                )
-            }),
-            Kind::Number(low, high) => {
-                number(text, &shown, &[("", 1)], low, high, "a whole number")
-            }
+            Kind::Switch => switch(text)
+                .map(Self::Switch)
+                .ok_or_else(|| Wrong::of(text, "is neither true nor false", "write true or false")),
+            Kind::Number(low, high) => number(text, &[("", 1)], low, high, "a whole number"),
             Kind::Size(low, high) => number(
                 text,
-                &shown,
                 &SIZES,
                 low,
                 high,
@@ -65,7 +83,6 @@ impl Value {
             ),
             Kind::Time(low, high) => number(
                 text,
-                &shown,
                 &TIMES,
                 low,
                 high,
@@ -73,14 +90,16 @@ impl Value {
             ),
             Kind::Path => path(text).map(Self::Path),
             Kind::Address => address(text).map(Self::Address).ok_or_else(|| {
-                Wrong::new(
-                    format!("{shown} is no IP address"),
+                Wrong::of(
+                    text,
+                    "is no IP address",
                     "write an address such as 127.0.0.1 or ::1",
                 )
             }),
             Kind::Port => text.parse().map(Self::Port).map_err(|_| {
-                Wrong::new(
-                    format!("{shown} is no port"),
+                Wrong::of(
+                    text,
+                    "is no port",
                     "write a number from 0 to 65535, for example 1935",
                 )
             }),
@@ -90,16 +109,15 @@ impl Value {
                 found
                     .map(|word| Self::Text((*word).to_owned()))
                     .ok_or_else(|| {
-                        Wrong::new(
-                            format!("{shown} is not known"),
-                            format!("write one of {}", words.join(", ")),
-                        )
+                        let write = format!("write one of {}", words.join(", "));
+                        Wrong::of(text, "is not known", write)
                     })
             }
             Kind::Commands => each(text, |word| {
                 CommandName::parse(word).map_err(|_| {
-                    Wrong::new(
-                        format!("{word:?} is no name of a command"),
+                    Wrong::of(
+                        word,
+                        "is no name of a command",
                         "write names as barman --help lists them, for example ['backup','cron']",
                     )
                 })
@@ -112,8 +130,9 @@ impl Value {
                 if word.bytes().all(form) {
                     Ok(word)
                 } else {
-                    Err(Wrong::new(
-                        format!("{word:?} is no key of Barman's configuration"),
+                    Err(Wrong::of(
+                        &word,
+                        "is no key of Barman's configuration",
                         "write names such as ['conninfo']",
                     ))
                 }
@@ -143,7 +162,6 @@ fn switch(text: &str) -> Option<bool> {
 
 fn number(
     text: &str,
-    shown: &str,
     units: &[(&str, u64)],
     low: u64,
     high: u64,
@@ -157,10 +175,8 @@ fn number(
         .find(|(name, _)| *name == unit)
         .map(|(_, factor)| *factor);
     let Some(factor) = factor.filter(|_| !digits.is_empty()) else {
-        return Err(Wrong::new(
-            format!("{shown} is not {form}"),
-            format!("write {form}"),
-        ));
+        let wrong = format!("is not {form}");
+        return Err(Wrong::of(text, &wrong, format!("write {form}")));
     };
     let value = digits
         .parse::<u64>()
@@ -168,8 +184,9 @@ fn number(
         .and_then(|number| number.checked_mul(factor));
     match value.filter(|value| (low..=high).contains(value)) {
         Some(value) => Ok(Value::Number(value)),
-        None => Err(Wrong::new(
-            format!("{shown} is out of bounds"),
+        None => Err(Wrong::of(
+            text,
+            "is out of bounds",
             format!("write {form}, from {low} to {high}"),
         )),
     }
@@ -192,13 +209,15 @@ fn path(text: &str) -> Result<PathBuf, Wrong> {
         .components()
         .any(|part| part == std::path::Component::ParentDir);
     if !path.is_absolute() {
-        Err(Wrong::new(
-            format!("{text:?} is not an absolute path"),
+        Err(Wrong::of(
+            text,
+            "is not an absolute path",
             "write a path that begins with /",
         ))
     } else if up {
-        Err(Wrong::new(
-            format!("{text:?} goes up with .."),
+        Err(Wrong::of(
+            text,
+            "goes up with ..",
             "write the path without ..",
         ))
     } else {
@@ -214,7 +233,7 @@ fn each<T>(text: &str, read: impl Fn(&str) -> Result<T, Wrong>) -> Result<Vec<T>
 ///
 /// The text is data: nothing in it is evaluated, and a backslash has no meaning.
 pub(super) fn list(text: &str) -> Result<Vec<String>, Wrong> {
-    let wrong = || Wrong::new(format!("{text:?} is no list"), "write ['a','b'] or a, b");
+    let wrong = || Wrong::of(text, "is no list", "write ['a','b'] or a, b");
     let (mut rest, bracketed) = match text.trim().strip_prefix('[') {
         Some(rest) => (
             rest.trim_end().strip_suffix(']').ok_or_else(wrong)?.trim(),
@@ -366,6 +385,6 @@ mod tests {
     #[test]
     fn a_wrong_secret_is_not_told() {
         let wrong = Value::parse(Kind::Number(1, 2), "s3cr3t", true).unwrap_err();
-        assert!(!wrong.wrong.contains("s3cr3t"));
+        assert!(!wrong.words.contains("s3cr3t"));
     }
 }

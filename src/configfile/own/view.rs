@@ -3,8 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Answer;
-use super::super::mask::Mask;
-use super::OwnFile;
+use super::{OwnFile, shown};
 use crate::inifile::{DEFAULT, Document};
 use crate::settings::keys::{Applies, KEYS, Key};
 use crate::settings::{Changed, changes};
@@ -12,12 +11,11 @@ use crate::settings::{Changed, changes};
 impl OwnFile {
     /// The file as callers get it.
     pub(super) fn document(&self, document: &Document, message: &str) -> Value {
-        let mut mask = Mask::own();
         let mut list = Map::new();
         for section in document.sections().filter(|name| *name != DEFAULT) {
             let entries = document.entries(section);
-            let values =
-                entries.map(|(key, value)| (key.to_owned(), mask.plain(key, value).into()));
+            let values = entries
+                .map(|(key, value)| (key.to_owned(), shown::value(section, key, value).into()));
             list.insert(section.to_owned(), Value::Object(values.collect()));
         }
         let mut body = json!({
@@ -33,6 +31,7 @@ impl OwnFile {
                 ("not_in_force", json!(named(&pending).collect::<Vec<_>>()))
             }
             Err(problems) => {
+                let problems = problems.without_values();
                 let problems = problems.iter().map(ToString::to_string);
                 ("problems", json!(problems.collect::<Vec<_>>()))
             }
