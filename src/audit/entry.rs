@@ -10,6 +10,12 @@ use time::format_description::well_known::Rfc3339;
 /// Longer texts are cut to this many characters.
 const LONGEST: usize = 512;
 
+/// The same for the list of keys that a request is about: more than a request names in earnest.
+const LONGEST_LIST: usize = 64 * 1024;
+
+/// Room for how many names were left out.
+const REST: usize = 64;
+
 /// One event. What does not apply is left out of the line.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
@@ -45,7 +51,7 @@ pub struct Entry {
     /// The ticket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
-    /// What was decided, or how it ended.
+    /// What was decided, how it ended, or the [`names`] of what it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// The HTTP status.
@@ -110,16 +116,75 @@ fn rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&at.format(&Rfc3339).map_err(serde::ser::Error::custom)?)
 }
 
+/// Names in one text: all of them, or as many whole ones as have room, and how many more there are.
+#[must_use]
+pub fn names(all: &[String]) -> String {
+    let mut text = String::new();
+    let mut room = LONGEST_LIST;
+    for (at, name) in all.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        let Some(left) = room.checked_sub(comma.len() + name.chars().count()) else {
+            let more = all.len() - at;
+            return format!("{text}{comma}… and {more} more");
+        };
+        room = left;
+        text.extend([comma, name]);
+    }
+    text
+}
+
 fn cut(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Some((end, _)) = text.char_indices().nth(LONGEST) {
-                text.truncate(end);
-                text.push('…');
-            }
+    let Value::Object(fields) = value else {
+        return;
+    };
+    for (name, field) in fields {
+        let longest = if name == "outcome" {
+            LONGEST_LIST + REST
+        } else {
+            LONGEST
+        };
+        match field {
+            Value::Array(items) => items.iter_mut().for_each(|item| cut_text(item, longest)),
+            field => cut_text(field, longest),
         }
-        Value::Array(items) => items.iter_mut().for_each(cut),
-        Value::Object(map) => map.values_mut().for_each(cut),
-        _ => {}
+    }
+}
+
+fn cut_text(value: &mut Value, longest: usize) {
+    if let Value::String(text) = value
+        && let Some((end, _)) = text.char_indices().nth(longest)
+    {
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_stand_in_a_line_until_they_are_too_many_and_then_their_number() {
+        let named = |count: usize| -> Vec<String> {
+            (0..count)
+                .map(|at| format!("server-{at}.retention_policy"))
+                .collect()
+        };
+        assert_eq!(names(&[]), "");
+        let some = named(300);
+        assert_eq!(names(&some), some.join(", "));
+        let many = named(10_000);
+        let text = names(&many);
+        let (whole, more) = text.rsplit_once(", … and ").unwrap();
+        let more: usize = more.strip_suffix(" more").unwrap().parse().unwrap();
+        let whole: Vec<_> = whole.split(", ").collect();
+        assert_eq!(whole, many[..whole.len()]);
+        assert_eq!(whole.len() + more, many.len());
+        assert!(whole.len() > 1000 && text.len() < LONGEST_LIST + REST);
+        let mut entry = Entry::new(OffsetDateTime::UNIX_EPOCH, "config_change");
+        entry.outcome = Some(text.clone());
+        let line = String::from_utf8(entry.line().unwrap()).unwrap();
+        assert!(line.contains(&text));
+        assert_eq!(names(&["x".repeat(LONGEST_LIST + 1)]), "… and 1 more");
     }
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub use entry::Entry;
+pub use entry::{Entry, names};
 
 /// The longest wait for another process that holds the lock.
 const PATIENCE: Duration = Duration::from_secs(5);

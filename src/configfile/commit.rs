@@ -7,7 +7,7 @@ use super::Request;
 use super::error::ConfigError;
 use super::revisions::{Edit, Journal, Place, Revision, Turn, new_id};
 use super::settle::{self, Settled};
-use crate::audit::Audit;
+use crate::audit::{self, Audit};
 use crate::clock;
 use crate::names::Ticket;
 use crate::runner::Host;
@@ -38,7 +38,7 @@ impl Commit<'_> {
         let id = new_id().map_err(ConfigError::Journal)?;
         let mut entry = request.entry.clone();
         entry.ticket = Some(id.to_string());
-        entry.outcome = Some(keys.join(", "));
+        entry.outcome = Some(audit::names(&keys));
         self.audit.record(&entry).map_err(ConfigError::Audit)?;
         let revision = Revision {
             id,

@@ -2,6 +2,7 @@
 
 use super::candidate::MESSAGES;
 use super::error::ConfigError;
+use crate::audit;
 use crate::catalogue::configkeys::is_key;
 use crate::names::{ServerName, is_line_or_control};
 use crate::parameters::{Parameters, Value, same};
@@ -110,7 +111,7 @@ pub(super) fn named(parameters: &Parameters, split: Split) -> Option<String> {
     let names: Vec<_> = names
         .map(|(section, key)| format!("{section}.{key}"))
         .collect();
-    (!names.is_empty()).then(|| names.join(", "))
+    (!names.is_empty()).then(|| audit::names(&names))
 }
 
 /// Section and key of `SECTION.KEY` in Barman's files, at the last dot: keys have none.

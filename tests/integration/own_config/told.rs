@@ -87,6 +87,31 @@ fn every_refusal_and_every_rollback_leaves_a_line() {
 }
 
 #[test]
+fn every_key_of_a_change_stands_in_the_line_however_many_they_are() {
+    let desk = Desk::new();
+    let dba = desk.dba();
+    let keys: Vec<String> = (0..90)
+        .map(|at| format!("barman.job_timeout.a-command-of-its-own-{at}"))
+        .collect();
+    let body: serde_json::Map<String, Value> =
+        keys.iter().map(|key| (key.clone(), json!(60))).collect();
+    change(&dba, &Value::Object(body.clone())).expect(200);
+    let mut wrong = body;
+    wrong.insert("barman.queue".to_owned(), json!("x"));
+    change(&dba, &Value::Object(wrong)).expect(400);
+    for event in ["config_change", "refused"] {
+        let told = lines(&desk, event, "/config/barmanapi/change");
+        let outcome = told[0]["outcome"].as_str().unwrap();
+        let mut named: Vec<&str> = outcome.split(", ").collect();
+        named.retain(|name| *name != "barman.queue");
+        named.sort_unstable();
+        let mut wanted: Vec<&str> = keys.iter().map(String::as_str).collect();
+        wanted.sort_unstable();
+        assert_eq!(named, wanted, "{event}");
+    }
+}
+
+#[test]
 fn a_revision_from_which_a_key_of_the_disk_would_come_back_is_not_taken_back() {
     let desk = Desk::new();
     let (admin, old) = (desk.server.login("admin"), desk.text());
