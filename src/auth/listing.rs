@@ -107,6 +107,15 @@ impl Listing {
         })
     }
 
+    /// Why the file has no such user who can log in, where it is the file that has to be mended.
+    pub(super) fn trouble(&self, name: &str) -> Option<String> {
+        if let Some(error) = self.broken {
+            return Some(format!("the users file is not ini text: {error}"));
+        }
+        let (_, fault) = self.faults.iter().find(|(section, _)| section == name)?;
+        Some(format!("the user's section can't be used: {fault}"))
+    }
+
     pub(super) fn broken(error: IniError) -> Self {
         Self {
             broken: Some(error),

@@ -241,17 +241,21 @@ impl Auth {
                 tracing::info!(from = from.map(tracing::field::display), reason = %refusal, "a token was refused");
                 AuthError::Unauthorized
             })?;
-        let user = self.users.find(&accepted.user)?;
+        let listing = self.users.listing()?;
+        let user = listing.users.get(accepted.user.as_str());
         let user = user.filter(|user| {
             let stamp = self.tokens.stamp(&user.fingerprint);
             stamp.as_bytes().ct_eq(accepted.stamp.as_bytes()).into()
         });
         let Some(user) = user else {
-            let reason = "its user was removed, changed or logged out";
+            let trouble = listing.trouble(accepted.user.as_str());
+            let reason = trouble
+                .as_deref()
+                .unwrap_or("its user was removed, changed or logged out");
             tracing::info!(from = from.map(tracing::field::display), user = %accepted.user, reason, "a token was refused");
             return Err(AuthError::Unauthorized);
         };
-        Ok(caller(&user, from, AuthKind::Token))
+        Ok(caller(user, from, AuthKind::Token))
     }
 
     /// Ends all tokens of the caller's user.
@@ -334,7 +338,8 @@ impl Auth {
         let outcome = self.check(name.as_ref(), password).await;
         if matches!(outcome, Err(AuthError::Unauthorized)) {
             self.throttle.failed(&label, from, self.clock.elapsed());
-            tracing::warn!(user = %label, from = from.map(tracing::field::display), "a login failed");
+            let reason = name.and_then(|name| self.users.listing().ok()?.trouble(name.as_str()));
+            tracing::warn!(user = %label, from = from.map(tracing::field::display), reason, "a login failed");
             tokio::time::sleep_until(floor).await;
         }
         outcome

@@ -78,6 +78,12 @@ impl Refusal {
         )
     }
 
+    /// The right to a path that is about no server is missing.
+    pub(super) fn forbidden_path(path: &str, rest: &str) -> Self {
+        let words = format!("you have no right to {path}{rest}");
+        Self::new(RefusalKind::Forbidden, words)
+    }
+
     /// A failure that nobody asked for: a defect of ours, unless the cause is something that the
     /// host lacks. The cause goes to the log.
     pub fn internal(source: impl Error + Send + Sync + 'static) -> Self {

@@ -202,7 +202,12 @@ impl Dispatch {
         }
         let only_password = wish.access.is_none() && wish.deny.is_none();
         if !may_change(caller, is_own && only_password) {
-            return Err(Refusal::forbidden(CHANGE));
+            let rest = if may_change(caller, true) {
+                "; without it you may change your own password and nothing else"
+            } else {
+                ""
+            };
+            return Err(Refusal::forbidden_path(CHANGE, rest));
         }
         let changing = async {
             if is_own && wish.password.is_some() {

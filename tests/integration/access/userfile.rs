@@ -179,6 +179,30 @@ fn an_edit_by_hand_counts_from_the_next_request_on() {
     assert!(!output.status.success(), "{}", said(&output));
     server.get("/healthz").expect(200);
     assert!(site.logged().contains("client.conf"), "{}", site.logged());
+    server
+        .basic("/auth/token", "ann", "correct horse battery")
+        .expect(401);
+    site.users(&before.replace("access = []", "access = ['x"));
+    assert_eq!(super::status_with(&server, &token), 401);
+    server
+        .basic("/auth/token", "ann", "correct horse battery")
+        .expect(401);
+    // Whoever looks into the log for why somebody is kept out finds it beside the refusal.
+    let log = site.logged();
+    for words in [
+        "the users file is not ini text: ",
+        "the user's section can't be used: ",
+    ] {
+        for refused in ["a token was refused", "a login failed"] {
+            let told = |line: &&str| line.contains(words) && line.contains(refused);
+            assert_eq!(
+                log.lines().filter(told).count(),
+                1,
+                "{words} {refused}: {log}"
+            );
+        }
+    }
+    assert!(!log.contains("argon2id"), "{log}");
     site.users(&before);
     server.login("ann");
 }

@@ -232,6 +232,14 @@ fn without_the_right_there_is_the_own_password_for_the_old_one_and_nothing_else(
     ] {
         house.refuses("rob", task, &body, 403);
     }
+    // What it says is about users, and not about servers of Barman.
+    let record = json!({"username": "rob", "access": ["*"]});
+    let told = house.refuses("rob", "change", &record, 403)["message"].to_string();
+    assert!(
+        told.contains("your own password and nothing else"),
+        "{told}"
+    );
+    assert!(!told.contains("servers"), "{told}");
     house.ask("rob").get("/auth/user/list").expect(403);
     for body in [
         json!({"username": "rob"}),
@@ -257,7 +265,8 @@ fn without_the_right_there_is_the_own_password_for_the_old_one_and_nothing_else(
         .post("/auth/user/change", &deny)
         .expect(200);
     let own = json!({"username": "rob", "password": "x", "old_password": "newer"});
-    house.refuses("rob", "change", &own, 403);
+    let told = house.refuses("rob", "change", &own, 403)["message"].clone();
+    assert_eq!(told, "you have no right to auth/user/change");
 }
 
 #[test]
