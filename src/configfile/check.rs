@@ -45,11 +45,20 @@ impl Rules<'_> {
             if is_ours(&name) {
                 return Err(ours());
             }
-            let near = self.keys.nearest(&wanted.key);
-            let near = near.map(|near| format!("; did you mean {near}?"));
+            let key = wanted.key.as_str();
+            let own = keys::KEYS.iter().find(|own| own.name == key);
+            let near = match own {
+                Some(own) => Some(format!(
+                    "; barmanapi's own file has {}.{key}, which is changed by {OWN}",
+                    own.section
+                )),
+                None => {
+                    let near = self.keys.nearest(key);
+                    near.map(|near| format!("; did you mean {near}?"))
+                }
+            };
             return Err(ConfigError::Invalid(format!(
-                "barman has no key {}{}",
-                wanted.key,
+                "barman has no key {key}{}",
                 near.unwrap_or_default()
             )));
         };

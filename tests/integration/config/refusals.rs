@@ -237,6 +237,16 @@ fn a_key_of_the_other_file_is_sent_where_it_belongs() {
             assert!(message.contains("/config/barmanapi/change"), "{message}");
         }
     }
+    for (key, own) in [
+        ("main.command", "barman.command"),
+        ("main.Token_Life", "auth_token.token_life"),
+        ("new.secret", "user.secret"),
+    ] {
+        let answer = change(&admin, &json!({key: "x"})).expect(400);
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        let words = format!("file has {own}, which is changed by /config/barmanapi/change");
+        assert!(message.contains(&words), "{message}");
+    }
     for (key, words) in [
         ("barman.conninfo", "belongs in"),
         ("main.log_level", "belongs in"),
