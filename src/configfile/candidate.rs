@@ -45,16 +45,7 @@ pub(super) fn try_out(
     let keeps_format = format(old) == format(new);
     let mut files = staged(old, "old", &placeholder, keeps_format)?;
     files.extend(staged(new, "new", &placeholder, keeps_format)?);
-    let list = |folder: &str| Command {
-        program: barman.program.clone(),
-        arguments: vec![
-            "-c".to_owned(),
-            format!("{placeholder}/{folder}/barman.conf"),
-            "-f".to_owned(),
-            "json".to_owned(),
-            command.to_owned(),
-        ],
-    };
+    let list = |folder: &str| ask(barman, &format!("{placeholder}/{folder}"), &[command]);
     let log = Command {
         program: "/bin/sh".into(),
         arguments: vec!["-c".to_owned(), "cat old/log".to_owned()],
@@ -80,7 +71,11 @@ pub(super) fn try_out(
     present
         .servers
         .retain(|name, _| after.section(name).is_some());
-    let candidate = Answer::of(candidate, outcome.file.as_deref());
+    let mut candidate = Answer::of(candidate, outcome.file.as_deref());
+    if let Some(name) = candidate.disabled_since(&present) {
+        let words = why_disabled(barman, new, name);
+        words.iter().for_each(|word| candidate.say(word));
+    }
     let mut told = |line: &str| -> String { hide(line).chars().take(LINE).collect() };
     let mut all_told = |words: String| -> String {
         let words: Vec<_> = words.lines().map(&mut told).collect();
@@ -92,6 +87,42 @@ pub(super) fn try_out(
         Err(ConfigError::Unreadable(words)) => Err(ConfigError::Unreadable(all_told(words))),
         Err(other) => Err(other),
     }
+}
+
+/// Barman's program with the files in a folder of the trial.
+fn ask(barman: &Barman, folder: &str, words: &[&str]) -> Command {
+    let config = format!("{folder}/barman.conf");
+    let arguments = ["-c", &config, "-f", "json"];
+    Command {
+        program: barman.program.clone(),
+        arguments: arguments
+            .iter()
+            .chain(words)
+            .map(|word| (*word).to_owned())
+            .collect(),
+    }
+}
+
+/// Why Barman can't use a server. The list says only that it can't; whoever asks for that server
+/// alone is told the reason, and nothing else is done. Without an answer there is none.
+fn why_disabled(barman: &Barman, new: &Tree, name: &str) -> Vec<String> {
+    let answer = || {
+        let placeholder = format!("/@barmanapi-{:016x}@", getrandom::u64().ok()?);
+        let trial = Trial {
+            files: staged(new, "new", &placeholder, false).ok()?,
+            commands: vec![ask(
+                barman,
+                &format!("{placeholder}/new"),
+                &["sync-info", name],
+            )],
+            placeholder,
+            read_back: None,
+            limit: Trial::LIMIT,
+        };
+        let outcome = barman.host.try_out(&trial).ok()?;
+        Some(Answer::of(outcome.tried.first()?, None).words)
+    };
+    answer().unwrap_or_default()
 }
 
 fn format(tree: &Tree) -> Option<String> {
@@ -228,6 +259,15 @@ impl Answer {
         }
     }
 
+    /// A server that can't be used any more.
+    fn disabled_since(&self, present: &Self) -> Option<&String> {
+        let is_new = |name: &String| !present.servers.get(name).copied().unwrap_or(false);
+        let mut disabled = self.servers.iter().filter(|(_, disabled)| **disabled);
+        disabled
+            .find(|(name, _)| is_new(name))
+            .map(|(name, _)| name)
+    }
+
     /// What is new against another answer; an error when Barman refuses, loses a server, or can't
     /// use one any more.
     fn against(&self, present: &Self) -> Result<Vec<String>, ConfigError> {
@@ -267,10 +307,7 @@ impl Answer {
                 Some(format!("server {name} would not be there any more")),
             );
         }
-        let disabled = self.servers.iter().find(|(name, disabled)| {
-            **disabled && !present.servers.get(*name).copied().unwrap_or(false)
-        });
-        if let Some((name, _)) = disabled {
+        if let Some(name) = self.disabled_since(present) {
             return refused(new, Some(format!("{name} {DISABLED}")));
         }
         let bad = |word: &String| word.to_lowercase().contains("invalid configuration value");

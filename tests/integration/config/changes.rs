@@ -113,6 +113,8 @@ fn what_barman_refuses_is_answered_with_its_words_and_nothing_is_touched() {
                 json!({"unset": "main.conninfo"}),
                 "main (WARNING: disabled)",
             ),
+            // Why, in Barman's words.
+            (json!({"unset": "main.conninfo"}), "conninfo"),
         ] {
             let answer = change(&admin, &body);
             let answer = answer.expect(422).json();
