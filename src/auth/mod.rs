@@ -189,9 +189,9 @@ impl Auth {
     }
 
     /// Gives tokens another life, those too that were given before: none is good for longer than
-    /// this.
+    /// this. One that has expired stays so, however long the new life is.
     pub fn set_token_life(&self, life: Duration) {
-        self.tokens.set_life(life);
+        self.tokens.set_life(life, self.clock.unix());
     }
 
     /// How many passwords have been hashed since the start, right, wrong and nobody's.

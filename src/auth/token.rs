@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -115,6 +116,8 @@ pub struct Tokens {
     decoding: DecodingKey,
     validation: Validation,
     life: Live<u64>,
+    /// Tokens that were given until then have expired under one of the lives there were.
+    expired: AtomicU64,
     stamper: Hmac<Sha256>,
     signed: RwLock<HashMap<String, Arc<Claims>>>,
 }
@@ -149,13 +152,18 @@ impl Tokens {
             decoding: DecodingKey::from_secret(secret.bytes()),
             validation,
             life: Live::new(life.as_secs()),
+            expired: AtomicU64::new(0),
             stamper: hmac_of(&stamp_key).map_err(cannot)?,
             signed: RwLock::default(),
         })
     }
 
-    /// Changes how long tokens are valid, those that were made as well where it is shorter.
-    pub(super) fn set_life(&self, life: Duration) {
+    /// Changes how long tokens are valid, those that were made as well where it is shorter. What
+    /// has expired by now stays so.
+    pub(super) fn set_life(&self, life: Duration, now: u64) {
+        let longest = self.life.get().saturating_add(LEEWAY);
+        let expired = now.saturating_sub(longest);
+        self.expired.fetch_max(expired, Ordering::Relaxed);
         self.life.set(life.as_secs());
     }
 
@@ -195,7 +203,10 @@ impl Tokens {
         let claims = self.claims(token)?;
         // No token lives longer than tokens do now, whatever it was given for.
         let end = claims.exp.min(claims.iat.saturating_add(*self.life.get()));
-        if end.saturating_add(LEEWAY) <= now {
+        let expired = self.expired.load(Ordering::Relaxed);
+        // A clock that was ahead and was set back must not keep everybody out.
+        let has_expired = expired <= now && claims.iat <= expired;
+        if has_expired || end.saturating_add(LEEWAY) <= now {
             return Err(Refusal::Expired);
         }
         if claims.nbf.max(claims.iat) > now.saturating_add(LEEWAY) {

@@ -64,6 +64,28 @@ fn an_issued_token_is_accepted_until_it_expires() {
 }
 
 #[test]
+fn what_has_expired_stays_so_however_long_tokens_live_later() {
+    let tokens = tokens(SECRET, Algorithm::Hs256);
+    let user = UserName::parse("op").unwrap();
+    let issue = |now: u64| tokens.issue(&user, b"state", now).unwrap().token;
+    let (old, young) = (issue(NOW), issue(NOW + 50));
+    let accepts = |token: &str, now: u64| tokens.accept(token, now).is_ok();
+    tokens.set_life(Duration::from_secs(20), NOW + 55);
+    assert!(!accepts(&old, NOW + 55) && accepts(&young, NOW + 55));
+    tokens.set_life(Duration::from_secs(LIFE), NOW + 60);
+    assert!(!accepts(&old, NOW + 60));
+    // It was good all the time.
+    assert!(accepts(&young, NOW + 60) && accepts(&young, NOW + 50 + LIFE));
+    assert!(accepts(&issue(NOW + 60), NOW + 60));
+    // The same life again is no other.
+    tokens.set_life(Duration::from_secs(LIFE), NOW + 61);
+    assert!(accepts(&young, NOW + 61));
+    // The clock was a year ahead when a life was set.
+    tokens.set_life(Duration::from_secs(LIFE), NOW + 31_536_000);
+    assert!(accepts(&issue(NOW + 70), NOW + 70));
+}
+
+#[test]
 fn a_token_made_by_hand_with_the_secret_is_the_twin_of_every_refusal() {
     assert_eq!(
         accept(&forge(HEADER, &claims(), SECRET))

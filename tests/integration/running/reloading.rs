@@ -165,7 +165,11 @@ fn another_token_life_counts_for_new_tokens_and_for_those_given_before() {
         (long.get("/auth/user").status == 401).then_some(())
     });
     change(site, &["auth_token.token_life = 200"]);
-    long.get("/auth/user").expect(200);
+    long.get("/auth/user").expect(401);
+    let answer = bench.server.basic("/auth/token", "admin", password);
+    let token = answer.expect(200).json()["token"].clone();
+    let token = token.as_str().unwrap();
+    bench.server.with_token(token).get("/auth/user").expect(200);
 }
 
 #[test]
