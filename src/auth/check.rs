@@ -74,7 +74,7 @@ impl Check<'_> {
             key: named(key),
             wrong: wrong.into(),
             write: write.into(),
-            unquoted: None,
+            ..Problem::default()
         };
         if !self.found.contains(&problem) {
             self.found.push(problem);

@@ -132,8 +132,19 @@ impl Secret {
                 Err(error) => return Err(io(error)),
             }
         }
+        Self::load(path)
+    }
+
+    /// The secret of an installation that was made before.
+    ///
+    /// # Errors
+    /// When the file can't be read, can be read by every account, or holds a weak secret.
+    pub fn load(path: &Path) -> Result<Self, SecretError> {
         check_private(path)?;
-        let text = fs::read_to_string(path).map_err(io)?;
+        let text = fs::read_to_string(path).map_err(|source| SecretError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::strong(text.trim()).map_err(|source| SecretError::File {
             path: path.to_owned(),
             source: Box::new(source),

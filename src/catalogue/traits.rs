@@ -157,6 +157,30 @@ impl Traits {
             .map(|(name, traits)| (name.as_str(), traits))
     }
 
+    /// Whether anything is known of a command of this name.
+    #[must_use]
+    pub fn knows(&self, name: &CommandName) -> bool {
+        self.section(name).is_some()
+    }
+
+    /// Whether a command runs only when `[barman] allow_commands` names it.
+    #[must_use]
+    pub fn is_off(&self, name: &CommandName) -> bool {
+        self.section(name).is_some_and(|(_, traits)| traits.off)
+    }
+
+    /// Every name of which anything is known, in the order of the alphabet.
+    #[must_use]
+    pub fn all_names(&self) -> Vec<&str> {
+        let sections = self.sections.keys().filter(|name| *name != EVERY);
+        let mut names: Vec<&str> = sections
+            .chain(self.aliases.keys())
+            .map(String::as_str)
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     /// What is known of a command, by any of its names; of an unknown one, that it changes state.
     #[must_use]
     pub fn of(&self, command: &Command) -> &CommandTraits {

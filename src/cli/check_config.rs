@@ -1,5 +1,7 @@
 //! `barmanapi check-config`: tells everything that is wrong with the configuration.
 
+mod meaning;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,51 +13,62 @@ use crate::settings::{Problem, Problems, examine};
 
 /// Checks a configuration file, what it names, the users file and the facts about commands.
 /// Problems go to standard error, one line each with file and line; exit code 1 tells that there
-/// are some.
+/// are some. What may be meant so is a warning and changes nothing of that code.
 #[must_use]
 pub(super) fn run(path: &Path) -> ExitCode {
     let problems = check(path, Path::new(COMMANDS_FILE));
     // Where nobody reads the answer, the exit code still tells it.
-    if problems.is_empty() {
+    if !problems.is_empty() {
+        drop(writeln!(io::stderr(), "{problems}"));
+    }
+    if problems.iter().all(|problem| problem.is_warning) {
         drop(writeln!(io::stdout(), "{}: OK", path.display()));
         ExitCode::SUCCESS
     } else {
-        drop(writeln!(io::stderr(), "{problems}"));
         ExitCode::FAILURE
     }
 }
 
 fn check(path: &Path, commands: &Path) -> Problems {
     let examined = examine(path);
+    let (traits, faults) = read_commands(commands);
     let mut problems = examined.problems().clone();
+    for problem in &meaning::check(path, &examined, &traits) {
+        problems.add(problem.clone());
+    }
+    problems.sort();
     let users = examined.users().map(check_users).unwrap_or_default();
-    for problem in users.iter().chain(&check_commands(commands)) {
+    for problem in users.iter().chain(&faults) {
         problems.add(problem.clone());
     }
     problems
 }
 
-/// A file of facts that can't be read stops the start. Its first problem hides the others.
-fn check_commands(path: &Path) -> Option<Problem> {
-    let problem = |line, wrong, write: &str| Problem {
-        file: path.to_owned(),
-        line,
-        section: None,
-        key: None,
-        wrong,
-        write: write.to_owned(),
-        unquoted: None,
+/// What is known of commands, and what is wrong with the file that says more. One that can't be
+/// read stops the start. Its first problem hides the others.
+fn read_commands(path: &Path) -> (Traits, Option<Problem>) {
+    let problem = |line, wrong, write: &str| {
+        let problem = Problem {
+            file: path.to_owned(),
+            line,
+            wrong,
+            write: write.to_owned(),
+            ..Problem::default()
+        };
+        (Traits::builtin(), Some(problem))
     };
     match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let error = Traits::with_override(&text).err()?;
-            let write = "see \"commands.conf\" in API.md for what it may say";
-            Some(problem(Some(error.line), error.problem, write))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Ok(text) => match Traits::with_override(&text) {
+            Ok(traits) => (traits, None),
+            Err(error) => {
+                let write = "see \"commands.conf\" in API.md for what it may say";
+                problem(Some(error.line), error.problem, write)
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Traits::builtin(), None),
         Err(error) => {
             let wrong = format!("it can't be read: {error}");
-            Some(problem(None, wrong, "mend it, or remove it"))
+            problem(None, wrong, "mend it, or remove it")
         }
     }
 }

@@ -73,8 +73,9 @@ pub(super) fn try_out(
         .retain(|name, _| after.section(name).is_some());
     let mut candidate = Answer::of(candidate, outcome.file.as_deref());
     if let Some(name) = candidate.disabled_since(&present) {
-        let words = why_disabled(barman, new, name);
-        words.iter().for_each(|word| candidate.say(word));
+        for word in why_disabled(barman, new, name) {
+            candidate.say(&word);
+        }
     }
     let mut told = |line: &str| -> String { hide(line).chars().take(LINE).collect() };
     let mut all_told = |words: String| -> String {

@@ -47,15 +47,14 @@ impl Rules<'_> {
             }
             let key = wanted.key.as_str();
             let own = keys::KEYS.iter().find(|own| own.name == key);
-            let near = match own {
-                Some(own) => Some(format!(
+            let near = if let Some(own) = own {
+                Some(format!(
                     "; barmanapi's own file has {}.{key}, which is changed by {OWN}",
                     own.section
-                )),
-                None => {
-                    let near = self.keys.nearest(key);
-                    near.map(|near| format!("; did you mean {near}?"))
-                }
+                ))
+            } else {
+                let near = self.keys.nearest(key);
+                near.map(|near| format!("; did you mean {near}?"))
             };
             return Err(ConfigError::Invalid(format!(
                 "barman has no key {key}{}",

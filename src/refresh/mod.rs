@@ -33,6 +33,9 @@ const AT_ONCE: usize = 4;
 /// The shortest time between two rebuilds that callers ask for.
 pub const REBUILD_PAUSE: Duration = Duration::from_secs(2);
 
+/// The file of the last good catalogue.
+const FILE: &str = "barman.json";
+
 /// Why the catalogue or the servers are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
@@ -158,8 +161,7 @@ impl Refresh {
     /// Begins with the catalogue on disk, if there is one that can be read.
     #[must_use]
     pub fn new(barman: Barman, store: Store, garbage: Garbage) -> Self {
-        let saved = fs::read(file(&store)).ok();
-        let known = saved.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let known = saved(&file(&store));
         Self {
             barman,
             store,
@@ -390,8 +392,19 @@ impl Refresh {
     }
 }
 
+/// What a Barman could do when a service last asked, by the folder of the store; `None` where none
+/// has.
+#[must_use]
+pub fn last_catalogue(store: &Path) -> Option<Arc<Catalogue>> {
+    Some(saved(&store.join("config").join(FILE))?.catalogue)
+}
+
+fn saved(path: &Path) -> Option<Saved> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
 fn file(store: &Store) -> PathBuf {
-    store.config().join("barman.json")
+    store.config().join(FILE)
 }
 
 #[cfg(test)]

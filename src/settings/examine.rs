@@ -107,6 +107,19 @@ impl Examined {
         Some(&settings.user.config_file)
     }
 
+    /// The settings, as far as the text can be read; what is wrong has its default.
+    #[must_use]
+    pub fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
+    /// The line of a key that has a value and nothing wrong with it.
+    #[must_use]
+    pub fn line(&self, section: &str, key: &str) -> Option<usize> {
+        let place = (section.to_owned(), key.to_owned());
+        self.lines.get(&place).copied()
+    }
+
     /// The settings, for the service to run with.
     ///
     /// # Errors

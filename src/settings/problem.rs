@@ -21,6 +21,8 @@ pub struct Problem {
     pub unquoted: Option<String>,
     /// What to write or do instead.
     pub write: String,
+    /// Whether it may be meant so: nothing is refused for it.
+    pub is_warning: bool,
 }
 
 impl Problem {
@@ -34,6 +36,7 @@ impl Problem {
             wrong,
             unquoted: None,
             write,
+            is_warning: false,
         }
     }
 
@@ -76,6 +79,9 @@ impl fmt::Display for Problem {
         if let Some(key) = &self.key {
             write!(f, " {key}:")?;
         }
+        if self.is_warning {
+            f.write_str(" warning:")?;
+        }
         write!(f, " {}; {}", self.wrong, self.write)
     }
 }
@@ -115,7 +121,7 @@ impl Problems {
     }
 
     /// Puts them in the order of the file, what has no line last.
-    pub(super) fn sort(&mut self) {
+    pub fn sort(&mut self) {
         self.0
             .sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
     }

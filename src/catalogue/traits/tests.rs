@@ -183,3 +183,16 @@ fn a_name_that_means_another_command_here_is_no_alias() {
         [name("recover"), name("restore")]
     );
 }
+
+#[test]
+fn every_command_of_a_barman_is_known_by_each_of_its_names() {
+    let traits = Traits::builtin();
+    for command in &full().commands {
+        for name in std::iter::once(&command.name).chain(&command.aliases) {
+            assert!(traits.knows(name), "{name}");
+            assert!(traits.all_names().contains(&name.as_str()), "{name}");
+        }
+    }
+    assert!(traits.is_off(&name("put-wal")) && !traits.is_off(&name("backup")));
+    assert!(!traits.knows(&name("bakup")) && !traits.is_off(&name("bakup")));
+}

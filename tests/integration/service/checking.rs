@@ -108,3 +108,116 @@ fn every_mistake_of_every_file_is_told_in_one_run_and_no_secret() {
         format!("{place}/barmanapi.conf: OK\n")
     );
 }
+
+/// Values of the right form that mean nothing.
+const MEANT: &str = "\
+[user]
+config_file = SITE/client.conf
+[application]
+store_directory = SITE/store
+[barman]
+command = BARMAN
+async_command = ['recover','bakup','list-server']
+job_timeout.check = 5 min
+job_timeout.nosuch = 5 min
+allow_commands = put-wal, backup
+exchange_directory = SITE/nowhere
+max_jobs = 3
+max_jobs = many
+[target:here]
+directories = SITE/store, SITE/client.conf, SITE/later
+[target:there]
+ssh_command = ssh postgres@pg2
+directories = /nowhere/there
+[auth_token]
+secret = abcdefgh-abcdefgh-abcdefgh-abcdefgh-
+[config]
+unlock = conninfo, pre_bakup_script, nosuch, parallel_jobs, retention_policy
+";
+
+const MEANT_GOLDEN: &str = r#"
+SITE/barmanapi.conf:7: [barman] async_command: barman has no command bakup; write backup
+SITE/barmanapi.conf:9: [barman] job_timeout.nosuch: barman has no command nosuch; write a name that barman --help lists
+SITE/barmanapi.conf:10: [barman] allow_commands: backup is allowed without it; remove it; those that are off are cloud-wal-archive, cloud-wal-restore, put-wal
+SITE/barmanapi.conf:11: [barman] exchange_directory: warning: SITE/nowhere does not exist; make it before it is used: mkdir -p SITE/nowhere
+SITE/barmanapi.conf:13: [barman] max_jobs: the key has a value on line 12 already; keep one of the two
+SITE/barmanapi.conf:13: [barman] max_jobs: "many" is not a whole number; write a whole number
+SITE/barmanapi.conf:15: [target:here] directories: SITE/client.conf is not a directory; name a directory
+SITE/barmanapi.conf:15: [target:here] directories: warning: SITE/later does not exist; make it before it is used: mkdir -p SITE/later
+SITE/barmanapi.conf:20: [auth_token] secret: it repeats itself and can be guessed; leave it blank, and a strong one is generated and kept in store_directory
+SITE/barmanapi.conf:22: [config] unlock: "pre_bakup_script" is no key of Barman's configuration; write pre_backup_script
+SITE/barmanapi.conf:22: [config] unlock: "nosuch" is no key of Barman's configuration; remove it; /config/barman/help lists the keys
+SITE/barmanapi.conf:22: [config] unlock: "parallel_jobs" needs no unlocking: it tunes barman; remove it
+SITE/barmanapi.conf:22: [config] unlock: "retention_policy" needs no unlocking: it can lose data or blind the monitoring; remove it
+SITE/store/config/pepper: every account may read it (mode 644); run: chmod 600 SITE/store/config/pepper
+"#;
+
+#[test]
+fn names_that_mean_nothing_and_what_is_not_there_are_told_too() {
+    let stand_in = StandIn::new();
+    let site = Site::new(&Barman::StandIn(&stand_in), &[]);
+    site.user("ann", &["--full"]);
+    let place = site.file("").display().to_string();
+    let place = place.trim_end_matches('/');
+    let lab = Lab::get();
+    let program = stand_in.program().display().to_string();
+    let text = |text: &str| text.replace("SITE", place).replace("BARMAN", &program);
+    let file = site.file("barmanapi.conf");
+    lab.write(&file, &text(MEANT), 0o600);
+    let pepper = site.file("store/config/pepper");
+    fs::set_permissions(&pepper, fs::Permissions::from_mode(0o644)).unwrap();
+    let output = site.run(&["check-config"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told.replace(place, "SITE"), MEANT_GOLDEN.trim_start());
+
+    // A folder may be made later: that is told, and nothing is refused.
+    fs::set_permissions(&pepper, fs::Permissions::from_mode(0o600)).unwrap();
+    let later = format!("[barman]\nexchange_directory = {place}/nowhere\ncommand = {program}\n");
+    let rest = "[user]\nconfig_file = SITE/client.conf\n[application]\nstore_directory = SITE/store\nport = 0\n";
+    lab.write(&file, &text(&format!("{later}{rest}")), 0o600);
+    let output = site.run(&["check-config"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(
+        told.contains(":2: [barman] exchange_directory: warning: "),
+        "{told}"
+    );
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{place}/barmanapi.conf: OK\n")
+    );
+    site.serve().get("/healthz").expect(200);
+}
+
+/// A newer Barman, or one that somebody has changed, has commands that nobody has told us of.
+#[test]
+fn a_command_that_the_barman_of_this_host_has_is_known() {
+    let stand_in = StandIn::new();
+    let site = Site::new(
+        &Barman::StandIn(&stand_in),
+        &["barman.async_command = tune-all"],
+    );
+    site.user("ann", &["--full"]);
+    let check = || {
+        let output = site.run(&["check-config"], "");
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, told) = check();
+    assert_eq!(code, Some(1));
+    assert!(told.contains("barman has no command tune-all"), "{told}");
+    let saved = serde_json::json!({
+        "fingerprint": {"program": []},
+        "catalogue": {"version": "9.9", "commands": [{
+            "name": "tune-all", "aliases": [], "description": "", "positionals": [], "options": [],
+        }]},
+    });
+    let file = site.file("store/config/barman.json");
+    Lab::get().write(&file, &saved.to_string(), 0o600);
+    let (code, told) = check();
+    assert_eq!(code, Some(0), "{told}");
+}
