@@ -29,7 +29,7 @@ pub use examine::{Examined, examine, examine_bytes};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use remote::Remote;
-pub use shown::{may_be_shown, may_be_shown_anywhere};
+pub use shown::{may_be_shown, may_be_shown_anywhere, name_may_be_shown};
 
 /// Where the configuration is read from when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/barmanapi.conf";

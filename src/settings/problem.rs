@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::shown::name_may_be_shown;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problem {
@@ -102,10 +104,14 @@ impl Problems {
         self.0.iter()
     }
 
-    /// The same for readers who may not see what stands in the file: no value is quoted.
+    /// The same for readers who may not see what stands in the file: no value is quoted, and no
+    /// name of a key that may be one.
     #[must_use]
     pub fn without_values(&self) -> Self {
         let bare = |problem: &Problem| Problem {
+            key: problem.key.clone().filter(|key| {
+                name_may_be_shown(problem.section.as_deref().unwrap_or_default(), key)
+            }),
             wrong: problem
                 .unquoted
                 .clone()

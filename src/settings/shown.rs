@@ -6,12 +6,23 @@ use super::keys::{self, Key};
 use super::remote::Remote;
 use super::value::Value;
 
+/// Longer than any name that is not a command's.
+const LONGEST_NAME: usize = 24;
+
 /// Whether a value may be shown: its key is known in that section, is no secret, and takes the
 /// value. Whatever else stands in the file may be a secret under a misspelt name, or one that got
 /// into the line of another key.
 #[must_use]
 pub fn may_be_shown(section: &str, key: &str, value: &str) -> bool {
     keys::find(section, key).is_some_and(|key| is_plain(key, value))
+}
+
+/// Whether the name of a key may be shown: it is known there, or short enough to be a name that
+/// somebody has misspelt. A secret that was broken into lines can look like a key: base64 ends in
+/// `=`.
+#[must_use]
+pub fn name_may_be_shown(section: &str, key: &str) -> bool {
+    keys::find(section, key).is_some() || key.len() <= LONGEST_NAME
 }
 
 /// The same of a line that was commented out: in which section it stood is not known.
@@ -73,6 +84,20 @@ mod tests {
         ] {
             assert!(!may_be_shown(section, key, value), "{key} {value}");
         }
+    }
+
+    #[test]
+    fn a_name_is_shown_unless_it_is_longer_than_any() {
+        assert!(keys::KEYS.iter().all(|key| key.name.len() <= LONGEST_NAME));
+        assert!(name_may_be_shown(
+            "barman",
+            "job_timeout.a-command-with-a-long-name"
+        ));
+        assert!(name_may_be_shown("barman", "exchange_directry"));
+        assert!(!name_may_be_shown(
+            "auth_token",
+            "vn3xq0zk7u1mt9bl5cr8wy2es6df4ghj"
+        ));
     }
 
     #[test]

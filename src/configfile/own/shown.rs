@@ -6,7 +6,7 @@
 use crate::inifile::Document;
 use crate::redact;
 use crate::settings::keys::{KEYS, nearest};
-use crate::settings::{may_be_shown, may_be_shown_anywhere};
+use crate::settings::{may_be_shown, may_be_shown_anywhere, name_may_be_shown};
 
 use super::super::conninfo::HIDDEN;
 
@@ -19,6 +19,16 @@ pub(in super::super) fn value(section: &str, key: &str, value: &str) -> String {
     } else {
         HIDDEN.to_owned()
     }
+}
+
+/// The name of a key of the file.
+pub(in super::super) fn name(section: &str, key: &str) -> String {
+    let shown = if name_may_be_shown(section, key) {
+        key
+    } else {
+        HIDDEN
+    };
+    shown.to_owned()
 }
 
 /// The lines of the file, without their ends.
@@ -48,6 +58,7 @@ fn entry(line: &str, section: &str, key: &str, more: bool) -> String {
     let begins = line.split_once(['=', ':']);
     let begins = begins.filter(|(name, _)| name.trim().to_lowercase() == key);
     match begins {
+        Some(_) if !name_may_be_shown(section, key) => HIDDEN.to_owned(),
         Some((_, text)) => {
             let head = line.strip_suffix(text).unwrap_or_default();
             let text = text.trim();
@@ -82,6 +93,10 @@ fn comment(line: &str, hiding: &mut bool) -> String {
         && let Some(is_open) = commented(name, text, was)
     {
         *hiding = !is_open;
+        let name = name.trim().to_lowercase();
+        if !name_may_be_shown("", &name) && !may_be_shown_anywhere(&name, "") {
+            return format!("{marks}{HIDDEN}");
+        }
         if is_open || text.trim().is_empty() {
             return redact::text(line).into_owned();
         }
@@ -144,7 +159,8 @@ mod tests {
                     [nowhere]\n\
                     token_life = 60\n\
                     [barman]\n\
-                    remote_ssh = HUNTER\n";
+                    remote_ssh = HUNTER\n\
+                    HUNTERHUNTERHUNTERHUNTERHUNTER==\n";
         assert_eq!(
             shown(text),
             "[auth_token] *REDACTED*\n\
@@ -157,7 +173,8 @@ mod tests {
              [nowhere]\n\
              token_life = *REDACTED*\n\
              [barman]\n\
-             remote_ssh = *REDACTED*"
+             remote_ssh = *REDACTED*\n\
+             *REDACTED*"
         );
     }
 
@@ -181,7 +198,10 @@ mod tests {
                     algorithm = HS256\n\
                     #secret =\n\
                     #  HUNTER\n\
-                    #[old] x\n";
+                    #[old] x\n\
+                    \n\
+                    # job_timeout.cloud-wal-archive = 5 min\n\
+                    # HUNTERHUNTERHUNTERHUNTERHUNTER==\n";
         assert_eq!(
             shown(text),
             "[auth_token]\n\
@@ -202,7 +222,10 @@ mod tests {
              algorithm = HS256\n\
              #secret =\n\
              #  *REDACTED*\n\
-             #*REDACTED*"
+             #*REDACTED*\n\
+             \n\
+             # job_timeout.cloud-wal-archive = 5 min\n\
+             # *REDACTED*"
         );
     }
 }

@@ -14,8 +14,10 @@ impl OwnFile {
         let mut list = Map::new();
         for section in document.sections().filter(|name| *name != DEFAULT) {
             let entries = document.entries(section);
-            let values = entries
-                .map(|(key, value)| (key.to_owned(), shown::value(section, key, value).into()));
+            let values = entries.map(|(key, value)| {
+                let value = shown::value(section, key, value);
+                (shown::name(section, key), value.into())
+            });
             list.insert(section.to_owned(), Value::Object(values.collect()));
         }
         let mut body = json!({

@@ -58,6 +58,7 @@ fn a_secret_that_stands_in_the_wrong_place_is_not_shown_either() {
         "[application]\nstore_directory = STRAY\n",
         "[application]\nhost = STRAY\n",
         "[barman]\nsecret = STRAY\n",
+        "[auth_token]\nalgorithm =\nSTRAYSTRAYSTRAY==\n",
         "[barman]\nasync_command = backup, STRAY/x\n",
         "[barman]\nremote = true\nremote_ssh = STRAY\n",
         "[nowhere]\nmax_jobs = STRAY\n",
