@@ -33,9 +33,6 @@ const AT_ONCE: usize = 4;
 /// The shortest time between two rebuilds that callers ask for.
 pub const REBUILD_PAUSE: Duration = Duration::from_secs(2);
 
-/// The file of the last good catalogue.
-const FILE: &str = "barman.json";
-
 /// Why the catalogue or the servers are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
@@ -161,7 +158,7 @@ impl Refresh {
     /// Begins with the catalogue on disk, if there is one that can be read.
     #[must_use]
     pub fn new(barman: Barman, store: Store, garbage: Garbage) -> Self {
-        let known = saved(&file(&store));
+        let known = saved(&file(store.root()));
         Self {
             barman,
             store,
@@ -250,7 +247,7 @@ impl Refresh {
         });
         let built = built.and_then(|saved| {
             let bytes = serde_json::to_vec(&saved).map_err(|error| self.unsaved(error.into()))?;
-            atomicfile::replace(&file(&self.store), &bytes, 0o600)
+            atomicfile::replace(&file(self.store.root()), &bytes, 0o600)
                 .map_err(|error| self.unsaved(error))?;
             Ok(saved)
         });
@@ -275,7 +272,7 @@ impl Refresh {
 
     fn unsaved(&self, source: io::Error) -> RefreshError {
         StoreError::Record {
-            path: file(&self.store),
+            path: file(self.store.root()),
             source,
         }
         .into()
@@ -396,15 +393,15 @@ impl Refresh {
 /// has.
 #[must_use]
 pub fn last_catalogue(store: &Path) -> Option<Arc<Catalogue>> {
-    Some(saved(&store.join("config").join(FILE))?.catalogue)
+    Some(saved(&file(store))?.catalogue)
 }
 
 fn saved(path: &Path) -> Option<Saved> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn file(store: &Store) -> PathBuf {
-    store.config().join(FILE)
+fn file(store: &Path) -> PathBuf {
+    store.join("config/barman.json")
 }
 
 #[cfg(test)]
