@@ -4,6 +4,7 @@
 mod at_once;
 mod changes;
 mod classes;
+mod inherited;
 mod links;
 mod manual;
 mod odd_files;

@@ -1,6 +1,7 @@
 //! Our own configuration over HTTP: what counts at once, what from the next start on, and what is
 //! for the disk alone.
 
+mod kept;
 mod secrets;
 mod told;
 

@@ -327,6 +327,28 @@ fn in_every_form(house: &House, task: &str, pairs: &[(&str, &str)], status: u16)
 }
 
 #[test]
+fn a_list_that_is_a_program_is_a_list_in_no_form() {
+    let house = House::new();
+    let program = "__import__('os').popen('id').read()";
+    for name in ["access", "deny"] {
+        in_every_form(
+            &house,
+            "change",
+            &[("username", "rob"), (name, program)],
+            400,
+        );
+        let other = if name == "deny" { "access" } else { "deny" };
+        let add = [
+            ("username", "eve"),
+            ("password", "x"),
+            (other, "[]"),
+            (name, program),
+        ];
+        in_every_form(&house, "add", &add, 400);
+    }
+}
+
+#[test]
 fn a_list_that_is_too_long_or_has_a_nul_changes_nothing_in_any_form() {
     let house = House::new();
     let long = "x".repeat(129);

@@ -124,7 +124,16 @@ fn what_barman_refuses_is_answered_with_its_words_and_nothing_is_touched() {
             assert!(!message.contains("s3cr3t"), "{message}");
         }
         change(&admin, &json!({"barman.log_format": "100% wrong"})).expect(422);
+        // Barman would take no answer to these, or warn and go on with another value.
+        for body in [
+            json!({"main.model": "maybe"}),
+            json!({"main.backup_method": "bogus"}),
+        ] {
+            let told = change(&admin, &body).expect(400).json()["message"].to_string();
+            assert!(told.contains("model") || told.contains("bogus"), "{told}");
+        }
         assert_eq!(desk.files.all(), before);
+        desk.files.barman(&["list-servers"]);
         assert!(admin.get("/config/barman/revisions").json()["list"] == json!([]));
     });
 }

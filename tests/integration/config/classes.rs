@@ -93,6 +93,59 @@ impl Key {
     }
 }
 
+/// What a change of each key can do, apart from those that run programs and those that move the
+/// installation: a key that gets into another class by mistake opens a door.
+const CLASSES: [(&str, &str); 4] = [
+    (
+        "paths",
+        "backup_directory basebackups_directory cloud_staging_directory errors_directory \
+         incoming_wals_directory local_staging_path recovery_staging_path staging_path \
+         streaming_wals_directory wals_directory xlogdb_directory",
+    ),
+    (
+        "network",
+        "aws_encryption aws_profile aws_region aws_sse_kms_key_id azure_credential \
+         azure_resource_group azure_subscription_id conninfo encryption_key_id gcp_project gcp_zone \
+         primary_conninfo snapshot_disks snapshot_gcp_project snapshot_instance snapshot_provider \
+         snapshot_zone streaming_archiver_name streaming_backup_name streaming_conninfo \
+         wal_conninfo wal_streaming_conninfo",
+    ),
+    (
+        "data",
+        "active archiver archiver_batch_size autogenerate_manifest aws_check_object_lock \
+         aws_snapshot_lock_cool_off_period aws_snapshot_lock_duration \
+         aws_snapshot_lock_expiration_date aws_snapshot_lock_mode backup_method backup_options \
+         cloud_delete_batch_size cluster combine_mode compression create_slot \
+         custom_compression_magic disabled encryption forward_config_path last_backup_maximum_age \
+         last_backup_minimum_size last_wal_maximum_age lock_directory_cleanup log_format log_level \
+         max_incoming_wals_queue minimum_redundancy model recovery_options retention_policy \
+         retention_policy_mode reuse_backup slot_name staging_location streaming_archiver \
+         streaming_archiver_batch_size wal_retention_policy warehousepg_dbid worm_mode",
+    ),
+    (
+        "tuning",
+        "aws_await_snapshots_timeout aws_read_timeout backup_compression \
+         backup_compression_format backup_compression_level backup_compression_location \
+         backup_compression_workers bandwidth_limit basebackup_retry_sleep \
+         basebackup_retry_times check_timeout cloud_staging_max_size \
+         cloud_upload_max_archive_size cloud_upload_min_chunk_size cloud_wal_archive_parallel \
+         cloud_wal_restore_parallel compression_level description immediate_checkpoint \
+         keepalive_interval network_compression parallel_jobs parallel_jobs_start_batch_period \
+         parallel_jobs_start_batch_size primary_checkpoint_timeout tablespace_bandwidth_limit",
+    ),
+];
+
+#[test]
+fn every_key_is_in_the_class_of_what_it_can_do() {
+    for (class, names) in CLASSES {
+        let keys = keys().into_iter().filter(|key| key.class == class);
+        let mut found: Vec<_> = keys.map(|key| key.name).collect();
+        found.sort_unstable();
+        let names: Vec<_> = names.split_whitespace().collect();
+        assert_eq!(found, names, "[{class}]");
+    }
+}
+
 /// Every way to ask for a change of a key.
 fn ask(user: &User<'_>, key: &str) -> Vec<(String, Answer)> {
     let mut answers = Vec::new();

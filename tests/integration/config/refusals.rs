@@ -81,7 +81,7 @@ fn keys_of_paths_hosts_and_programs_want_unlock_and_full_access() {
         assert!(message.contains("unlock"), "{message}");
     }
     assert_eq!(locked.files.all(), before);
-    let unlock = "config.unlock = backup_directory, wals_directory, conninfo, streaming_backup_name, pre_backup_script";
+    let unlock = "config.unlock = backup_directory, wals_directory, conninfo, streaming_backup_name, streaming_archiver_name, pre_backup_script";
     let open = Desk::here(&[unlock]);
     let before = open.files.all();
     for (key, value) in keys {
@@ -95,8 +95,10 @@ fn keys_of_paths_hosts_and_programs_want_unlock_and_full_access() {
     assert_eq!(open.files.all(), before);
     let body = json!({"main.pre_backup_script": "/bin/true", "main.streaming_backup_name": "b"});
     change(&open.admin(), &body).expect(200);
-    let body = json!({"main.streaming_backup_name": "x host=evil.example"});
-    change(&open.admin(), &body).expect(400);
+    for name in ["streaming_backup_name", "streaming_archiver_name"] {
+        let body = json!({format!("main.{name}"): "x host=evil.example"});
+        change(&open.admin(), &body).expect(400);
+    }
 }
 
 #[test]
@@ -191,6 +193,11 @@ fn no_section_name_reaches_beyond_its_own_file() {
     let body = json!({"barman.immediate_checkpoint": true, "create": true});
     change(&admin, &body).expect(200);
     assert_eq!(desk.files.all(), before);
+    let body = json!({"barman.immediate_checkpoint": false, "create": true});
+    change(&admin, &body).expect(200);
+    let text = desk.files.read("barman.conf");
+    assert!(text.contains("immediate_checkpoint = false\n"), "{text}");
+    assert!(!desk.files.path("barman.d/barman.conf").exists());
 }
 
 #[test]

@@ -87,3 +87,29 @@ fn a_secret_that_stands_in_the_wrong_place_is_not_shown_either() {
     let log = fs::read_to_string(desk.server.store().join("logs/general.log")).unwrap();
     assert!(!log.contains(STRAY), "{log}");
 }
+
+#[test]
+fn every_secret_that_can_be_in_the_file_is_hidden() {
+    let desk = Desk::new();
+    let text = desk.text();
+    let with = text.replacen(
+        "[user]\n",
+        "[user]\nsecret = pepper-HUNTER\n# secret = HUNTER-old\n",
+        1,
+    );
+    assert_ne!(text, with);
+    Lab::get().write(&desk.file(), &with, 0o600);
+    let dba = desk.dba();
+    let shown = dba.get("/config/barmanapi").expect(200).json();
+    assert_eq!(shown["list"]["user"]["secret"], "*REDACTED*");
+    let near = json!({"user.config_file": "/x", "dry_run": true});
+    let body = json!({"application.debug": true});
+    let changed = change(&dba, &body).expect(200).json();
+    let told = format!("{shown}{changed}{}", message(&change(&dba, &near)));
+    assert!(!told.contains("HUNTER"), "{told}");
+    change(&dba, &json!({"user.secret": "x"})).expect(403);
+    for name in ["logs/general.log", "logs/audit.log"] {
+        let log = fs::read_to_string(desk.server.store().join(name)).unwrap();
+        assert!(!log.contains("HUNTER"), "{log}");
+    }
+}
