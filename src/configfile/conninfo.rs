@@ -77,7 +77,8 @@ fn is_secret(word: &str) -> bool {
 }
 
 fn quoted(value: &str) -> String {
-    if value.is_empty() || value.contains([' ', '\'', '\\']) {
+    let needs = |c: char| c.is_whitespace() || matches!(c, '\'' | '\\');
+    if value.is_empty() || value.contains(needs) {
         format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
     } else {
         value.to_owned()
@@ -137,15 +138,22 @@ fn uri(rest: &str) -> Option<Vec<(String, String)>> {
     let (user, place) = place.rsplit_once('@').unwrap_or(("", place));
     let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    // As libpq has them: all hosts in one list, all ports in another.
+    let (mut names, mut ports) = (Vec::new(), Vec::new());
     for host in hosts.split(',') {
-        let (host, port) = match host.rsplit_once(':') {
+        let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (name, port),
             Some(_) if !host.starts_with('[') => return None,
             _ => (host, ""),
         };
-        add("host", host)?;
-        add("port", port)?;
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'));
+        names.push(bare.unwrap_or(name));
+        ports.push(port);
     }
+    add("host", &names.join(","))?;
+    add("port", &ports.join(","))?;
     add("dbname", database)?;
     add("user", user)?;
     add("password", password)?;

@@ -4,6 +4,7 @@
 mod at_once;
 mod changes;
 mod classes;
+mod dsn;
 mod inherited;
 mod links;
 mod manual;
