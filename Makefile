@@ -1,5 +1,5 @@
 # Every target is a script of tests/lab: each of them says at its head what it does and needs.
-.PHONY: help demo demo-stop transcript test bench faults deb deb-test lint clean
+.PHONY: help demo demo-stop transcript test bench faults fuzz deb deb-test lint clean
 
 help:
 	@echo 'make demo        start a PostgreSQL, a Barman and barmanapi, and show a backup over HTTP (REMOTE=1: with Barman reached over SSH)'
@@ -8,6 +8,7 @@ help:
 	@echo 'make test        every test, on a real Barman that is brought up and taken down (KEEP_LAB=1: left up)'
 	@echo 'make bench       the measurements'
 	@echo 'make faults      break things on purpose, up to 30 minutes, and write what was lost into share/doc/FAULTS.md'
+	@echo 'make fuzz        any bytes for a minute at each reader of texts (a nightly compiler)'
 	@echo 'make deb         a Debian package, in .lab/package'
 	@echo 'make deb-test    the same, and try it in a Debian of its own (root or sudo)'
 	@echo 'make lint        format, lints, dependencies'
@@ -31,6 +32,9 @@ bench:
 
 faults:
 	@tests/lab/faults.sh
+
+fuzz:
+	@tests/lab/fuzz.sh
 
 deb:
 	@tests/lab/deb.sh
