@@ -7,6 +7,8 @@
 pub mod cli;
 // Row 8: HTTP.
 pub mod web;
+// Row 7: pg-backup-api's words.
+pub mod pgbackupapi;
 // Row 6: the door every command goes through.
 pub mod configfile;
 pub mod dispatch;

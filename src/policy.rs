@@ -166,6 +166,16 @@ impl Rights {
             && (self.access.is_empty() || self.access.iter().any(|rule| meets(&rule)))
     }
 
+    /// Whether `deny` by itself forbids a path, by any of the names it goes by, whatever `access` says.
+    #[must_use]
+    pub fn denies<S: AsRef<str>>(&self, names: &[S], scope: &Scope) -> bool {
+        let everything_else = Self {
+            access: Vec::new(),
+            deny: self.deny.clone(),
+        };
+        !names.is_empty() && !everything_else.allows(names, scope)
+    }
+
     /// The same rights with each path replaced by its canonical form: `canonical` is asked for the
     /// path and, where it has no answer, for the path's beginnings, longest first
     /// (`barman/recover/help`, then `barman/recover`). Paths with `*` stay as they are up to it.

@@ -19,6 +19,7 @@ use crate::dispatch::Dispatch;
 use crate::jobs::rotate::Rotation;
 use crate::jobs::{Jobs, far, reconcile};
 use crate::live::Live;
+use crate::pgbackupapi::Operations;
 use crate::redact;
 use crate::refresh::{Barman, Refresh};
 use crate::runner::Host;
@@ -195,9 +196,12 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
     ));
     let traffic = Arc::new(Traffic::default());
     let door = Dispatch::new(Arc::clone(&auth), jobs, refresh, traits, rules, audit);
+    let door = Arc::new(door);
+    let operations = Operations::new(Arc::clone(&door), Arc::clone(&config));
     let app = Arc::new(App {
         auth,
-        door: Arc::new(door),
+        door,
+        operations: Arc::new(operations),
         config: Arc::new(config),
         own_config: Arc::new(Arc::new(own_config)),
         requests,

@@ -26,6 +26,7 @@ mod tree;
 mod view;
 mod wish;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -40,6 +41,7 @@ use crate::live::Live;
 use crate::names::Ticket;
 use crate::parameters::Parameters;
 use crate::refresh::Refresh;
+use crate::runner::Host;
 use crate::store::Store;
 use help::Help;
 use mask::Mask;
@@ -163,6 +165,23 @@ impl ConfigFiles {
         settle::all(&self.journal, &turn, &self.refresh.barman().host)?;
         self.refresh.forget_servers();
         Ok(())
+    }
+
+    /// Where Barman runs.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.refresh.barman().host
+    }
+
+    /// The folder that Barman keeps its servers in (`barman_home`), as the files say now. Blocks.
+    ///
+    /// # Errors
+    /// When the files can't be read.
+    pub fn barman_home(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let version = self.version();
+        let tree = self.tree(version.as_deref())?;
+        let home = tree.view().global("barman_home");
+        Ok(home.map(|home| Path::new("/").join(home)))
     }
 
     fn show(&self, request: &Request) -> Result<Answer, ConfigError> {

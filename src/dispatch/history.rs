@@ -240,7 +240,7 @@ fn may_see(caller: &Caller, view: &View) -> bool {
     }
 }
 
-fn gone(jobs: &Jobs, month: &Month) -> Refusal {
+pub(super) fn gone(jobs: &Jobs, month: &Month) -> Refusal {
     let kept = jobs.limits().keep_months;
     Refusal::new(
         RefusalKind::Gone,
@@ -338,56 +338,87 @@ fn read_page(jobs: &Jobs, caller: &Caller, filter: &Filter) -> Result<Page, List
 
 /// One line of the list; `None` for what was never recorded, or is no more.
 fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
-    if !entry.is_active() {
-        return Ok(Some(archived_line(entry)));
-    }
-    let ticket = &entry.accepted.ticket;
-    let moved = || {
-        let entry = jobs.store().archived_entry(ticket)?;
-        Ok(entry.map(|entry| archived_line(&entry)))
-    };
-    let folder = jobs.store().job(ticket);
-    if !folder.path().exists() {
-        return moved();
-    }
-    if let Some(ended) = &entry.ended {
-        let started_at = ended.started_at.as_deref();
-        let outcome = Outcome::from(ended);
-        return Ok(Some(line(entry, outcome, Some(ended), started_at)));
-    }
-    match jobs.state(&folder) {
-        Ok(None) => moved(),
-        Ok(Some(state)) => {
-            let ended = match &state {
-                State::Ended(result) => Some(Ended::from(result)),
-                State::Queued | State::Running { .. } | State::LostRunning => None,
-            };
-            let outcome = Outcome::from(&state);
-            let started_at = folder.started_at();
-            let line = line(entry, outcome, ended.as_ref(), started_at.as_deref());
-            Ok(Some(line))
+    let now = Now::of(jobs, entry)?;
+    Ok(now.map(|now| line(entry, &now)))
+}
+
+/// What a list tells of a job beside what was accepted.
+pub(super) struct Now {
+    pub(super) outcome: Outcome,
+    pub(super) ended: Option<Ended>,
+    pub(super) started_at: Option<String>,
+}
+
+impl Now {
+    /// Looks at a job of a list; `None` for what was never recorded, or is no more.
+    pub(super) fn of(jobs: &Jobs, entry: &Entry) -> Result<Option<Self>, StoreError> {
+        if !entry.is_active() {
+            return Ok(Some(Self::archived(entry)));
         }
-        // It says nothing about the job, which may well be running.
-        Err(error) if error.is_shortage() => Err(error),
-        Err(error) => {
-            // One job that can't be read must not hide all others.
-            tracing::error!(%error, %ticket, "the state of a job can't be read");
-            Ok(Some(line(entry, Outcome::Lost, None, None)))
+        let ticket = &entry.accepted.ticket;
+        let moved = || {
+            let entry = jobs.store().archived_entry(ticket)?;
+            Ok(entry.map(|entry| Self::archived(&entry)))
+        };
+        let folder = jobs.store().job(ticket);
+        if !folder.path().exists() {
+            return moved();
         }
+        if let Some(ended) = &entry.ended {
+            return Ok(Some(Self::ended(ended)));
+        }
+        match jobs.state(&folder) {
+            Ok(None) => moved(),
+            Ok(Some(state)) => {
+                let ended = match &state {
+                    State::Ended(result) => Some(Ended::from(result)),
+                    State::Queued | State::Running { .. } | State::LostRunning => None,
+                };
+                Ok(Some(Self {
+                    outcome: Outcome::from(&state),
+                    ended,
+                    started_at: folder.started_at(),
+                }))
+            }
+            // It says nothing about the job, which may well be running.
+            Err(error) if error.is_shortage() => Err(error),
+            Err(error) => {
+                // One job that can't be read must not hide all others.
+                tracing::error!(%error, %ticket, "the state of a job can't be read");
+                Ok(Some(Self {
+                    outcome: Outcome::Lost,
+                    ended: None,
+                    started_at: None,
+                }))
+            }
+        }
+    }
+
+    fn ended(ended: &Ended) -> Self {
+        Self {
+            outcome: Outcome::from(ended),
+            started_at: ended.started_at.clone(),
+            ended: Some(ended.clone()),
+        }
+    }
+
+    /// A job in an archive; one whose end can't be read is lost.
+    fn archived(entry: &Entry) -> Self {
+        entry.ended.as_ref().map_or(
+            Self {
+                outcome: Outcome::Lost,
+                ended: None,
+                started_at: None,
+            },
+            Self::ended,
+        )
     }
 }
 
-/// The line of a job in an archive; one whose end can't be read is lost.
-fn archived_line(entry: &Entry) -> Value {
-    let ended = entry.ended.as_ref();
-    let started_at = ended.and_then(|ended| ended.started_at.as_deref());
-    let outcome = ended.map_or(Outcome::Lost, Outcome::from);
-    line(entry, outcome, ended, started_at)
-}
-
-fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>, started_at: Option<&str>) -> Value {
+fn line(entry: &Entry, now: &Now) -> Value {
     let accepted = &entry.accepted;
-    let row = outcome.row();
+    let row = now.outcome.row();
+    let ended = now.ended.as_ref();
     let message = if row.status_code == -99 {
         answer::NOT_YET
     } else {
@@ -406,7 +437,7 @@ fn line(entry: &Entry, outcome: Outcome, ended: Option<&Ended>, started_at: Opti
         },
         "user": accepted.user,
         "exit_code": ended.and_then(|ended| ended.exit_code),
-        "started_at": started_at,
+        "started_at": now.started_at,
         "ended_at": ended.map(|ended| ended.ended_at.clone()),
     })
 }

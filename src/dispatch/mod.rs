@@ -6,7 +6,10 @@
 
 mod admit;
 mod answer;
+mod ask;
+mod begin;
 mod history;
+mod look;
 pub mod outcome;
 mod refusal;
 mod run;
@@ -19,6 +22,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use look::{Seen, Sort, Wanted, Whole};
 pub use outcome::RefusalKind;
 pub use refusal::Refusal;
 pub use trail::entry;

@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::outcome::RefusalKind;
+use super::outcome::{Outcome, RefusalKind};
 use crate::auth::{AuthError, UsersError};
 use crate::catalogue::argv::ArgvError;
 use crate::jobs::direct::DirectError;
@@ -67,6 +67,12 @@ impl Refusal {
     /// A parameter is wrong.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(RefusalKind::InvalidParameter, message)
+    }
+
+    /// The HTTP status it is answered with.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        Outcome::Refused(self.kind).row().http
     }
 
     /// The right is missing. The words are the same whatever exists.

@@ -10,17 +10,26 @@ use crate::auth::Caller;
 use crate::blocking;
 use crate::jobs::Jobs;
 use crate::jobs::direct::{DirectRun, Outcome as DirectOutcome};
-use crate::jobs::submit::{NewJob, Submitted};
+use crate::jobs::submit::{NewJob, SubmitError, Submitted};
 use crate::jobs::view::State;
-use crate::names::CommandName;
+use crate::names::{CommandName, Ticket};
 use crate::parameters::Parameters;
 use crate::runner::Ending;
+use crate::store::open_jobs::Refused;
 use crate::store::record::{DataForm, Reason};
 
 /// One request for a command.
-struct Call<'a> {
-    caller: &'a Caller,
-    context: &'a CallContext,
+pub(super) struct Call<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) context: &'a CallContext,
+}
+
+/// A job that was handed in.
+pub(super) enum HandedIn {
+    /// It has a supervisor.
+    New(Submitted),
+    /// The same runs already, with this ticket, and must not run twice.
+    Running(Ticket),
 }
 
 impl Dispatch {
@@ -137,13 +146,28 @@ impl Dispatch {
         Ok(Reply::text(body.map_err(Refusal::internal)??))
     }
 
-    /// Records a job in the audit log, then in the store, and hands it to its supervisor.
+    /// Hands in a job that must not find the same running.
     async fn submit(
         &self,
         call: &Call<'_>,
         admitted: &Admitted,
         entry: &mut Entry,
     ) -> Result<Submitted, Refusal> {
+        match self.hand_in(call, admitted, entry).await? {
+            HandedIn::New(submitted) => Ok(submitted),
+            HandedIn::Running(ticket) => {
+                Err(SubmitError::Refused(Refused::SameJob { ticket }).into())
+            }
+        }
+    }
+
+    /// Records a job in the audit log, then in the store, and hands it to its supervisor.
+    pub(super) async fn hand_in(
+        &self,
+        call: &Call<'_>,
+        admitted: &Admitted,
+        entry: &mut Entry,
+    ) -> Result<HandedIn, Refusal> {
         if admitted.traits.raw_stdout {
             let words = "this command prints bytes, which no ticket can keep; ask without async";
             return Err(Refusal::invalid(words));
@@ -176,7 +200,11 @@ impl Dispatch {
         let mut acceptance = entry.clone();
         acceptance.event = "accepted";
         self.record(acceptance).await?;
-        Ok(self.jobs.submit(new).await?)
+        match self.jobs.submit(new).await {
+            Ok(submitted) => Ok(HandedIn::New(submitted)),
+            Err(SubmitError::Refused(Refused::SameJob { ticket })) => Ok(HandedIn::Running(ticket)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The answer of a job that ended within its request.

@@ -9,6 +9,10 @@ use super::query::{Pairs, QueryError, from_form, from_json};
 /// What most routes take, in bytes.
 pub(super) const BODY_LIMIT: u64 = 64 * 1024;
 
+/// What a route takes whose body is a document, in bytes: as much as `config-update` takes, and some
+/// room for what stands around it.
+pub(super) const DOCUMENT_LIMIT: u64 = 96 * 1024;
+
 /// A body that is not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
@@ -27,6 +31,9 @@ pub(super) enum BodyError {
          say so in Content-Type"
     )]
     MediaType,
+    /// The same where only JSON is taken.
+    #[error("the body must be application/json, in UTF-8; say so in Content-Type")]
+    NotJson,
     /// A compressed body.
     #[error("Content-Encoding is not supported; send the body as it is")]
     Encoded,
@@ -57,10 +64,48 @@ enum MediaType {
 pub(super) async fn read(
     request: &Request<'_>,
     method: Method,
-    mut data: Data<'_>,
+    data: Data<'_>,
     limit: u64,
     broken: bool,
 ) -> Result<Pairs, BodyError> {
+    let body = bytes(request, method, data, limit, broken).await?;
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pairs = match media_type(request)? {
+        MediaType::Form => from_form(&body),
+        MediaType::Json => from_json(&body),
+    };
+    Ok(pairs?)
+}
+
+/// Reads a body of at most `limit` bytes that is a JSON document; which one is for others to say.
+///
+/// # Errors
+/// As for [`read`], and when it says that it is something else than JSON.
+pub(super) async fn document(
+    request: &Request<'_>,
+    method: Method,
+    data: Data<'_>,
+    limit: u64,
+    broken: bool,
+) -> Result<Vec<u8>, BodyError> {
+    let body = bytes(request, method, data, limit, broken).await?;
+    if body.is_empty() || matches!(media_type(request), Ok(MediaType::Json)) {
+        Ok(body)
+    } else {
+        Err(BodyError::NotJson)
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+async fn bytes(
+    request: &Request<'_>,
+    method: Method,
+    mut data: Data<'_>,
+    limit: u64,
+    broken: bool,
+) -> Result<Vec<u8>, BodyError> {
     let stated = stated_length(request)?;
     let chunked = request.headers().contains("Transfer-Encoding");
     if stated.is_some_and(|length| length > limit) {
@@ -94,11 +139,7 @@ pub(super) async fn read(
     {
         return Err(BodyError::Encoded);
     }
-    let pairs = match media_type(request)? {
-        MediaType::Form => from_form(&body),
-        MediaType::Json => from_json(&body),
-    };
-    Ok(pairs?)
+    Ok(body)
 }
 
 /// The one `Content-Length`, where there is one.

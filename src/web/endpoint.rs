@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rocket::data::Data;
-use rocket::http::Method;
+use rocket::http::{Method, RawStr};
 use rocket::route::{self, Outcome};
 use rocket::{Request, async_trait};
 
@@ -14,7 +14,9 @@ use super::access_log::Marks;
 use super::error::{Challenge, Failure};
 use super::guards::{Credentials, Login, credentials, if_match, prefers_async, wants_html};
 use super::query::{Pairs, from_query, join};
-use super::routes::{AuthKind, COMMAND, Call, Changes, Handler, REVISION, Right, Row};
+use super::routes::{
+    AuthKind, COMMAND, Call, Changes, Family, Handler, OPERATION, REVISION, Right, Row, SERVER,
+};
 use super::{App, body, reply};
 use crate::audit::Entry;
 use crate::auth::{AuthError, Caller};
@@ -35,6 +37,8 @@ pub(super) struct Endpoint {
 struct Named {
     command: Option<CommandName>,
     revision: Option<Ticket>,
+    server: Option<String>,
+    operation: Option<String>,
 }
 
 #[async_trait]
@@ -44,7 +48,10 @@ impl route::Handler for Endpoint {
         let answer = self.answer(request, data, marks).await;
         Outcome::Success(match answer.and_then(reply::write) {
             Ok(response) => response,
-            Err(failure) => failure.challenge(self.challenge(request)).respond(marks),
+            Err(failure) => failure
+                .challenge(self.challenge(request))
+                .family(self.row.family)
+                .respond(marks),
         })
     }
 }
@@ -57,7 +64,7 @@ impl Endpoint {
         marks: &Marks,
     ) -> Result<Reply, Failure> {
         let row = self.row;
-        let Named { command, revision } = self.check_path(request)?;
+        let named = self.check_path(request)?;
         marks.set_route(row.path);
         self.check_method(marks)?;
         let app: &App = request
@@ -105,16 +112,25 @@ impl Endpoint {
                     note(app, marks, "refused", row.path, Some(user), Some(&failure)).await;
                     return Err(failure);
                 }
-                let parameters = self.parameters(request, data, marks, query).await;
+                let taken = if row.document {
+                    let document = self.document(request, data, marks, query).await;
+                    document.map(|document| (Parameters::default(), document))
+                } else {
+                    let parameters = self.parameters(request, data, marks, query).await;
+                    parameters.map(|parameters| (parameters, Vec::new()))
+                };
                 // The door takes down what it refuses itself.
-                if let (Err(failure), true) = (&parameters, row.changes != Changes::No) {
+                if let (Err(failure), true) = (&taken, row.changes != Changes::No) {
                     let user = caller.user.as_str();
                     note(app, marks, "refused", row.path, Some(user), Some(failure)).await;
                 }
-                let parameters = parameters?;
+                let (parameters, document) = taken?;
                 let call = Call {
-                    command,
-                    revision,
+                    command: named.command,
+                    revision: named.revision,
+                    server: named.server,
+                    operation: named.operation,
+                    document,
                     if_match: if_match(request),
                     parameters,
                     context: CallContext {
@@ -135,6 +151,10 @@ impl Endpoint {
     /// about a path would have to know them all.
     fn check_path(&self, request: &Request<'_>) -> Result<Named, Failure> {
         let raw = request.uri().path().raw().as_str();
+        let raw = match self.row.family {
+            Family::PgBackupApi => raw.strip_suffix('/').unwrap_or(raw),
+            Family::Barmanapi => raw,
+        };
         let mut named = Named::default();
         let mut given = raw.split('/');
         for wanted in self.row.path.split('/') {
@@ -147,6 +167,10 @@ impl Endpoint {
             } else if wanted == REVISION {
                 let revision = Ticket::parse(segment).map_err(|_| Failure::no_route())?;
                 named.revision = Some(revision);
+            } else if wanted == SERVER {
+                named.server = Some(text(segment)?);
+            } else if wanted == OPERATION {
+                named.operation = Some(text(segment)?);
             } else if wanted != segment {
                 return Err(Failure::no_route());
             }
@@ -230,6 +254,25 @@ impl Endpoint {
         Ok(parameters)
     }
 
+    /// The body of a route that takes it as it is, and takes no parameters.
+    async fn document(
+        &self,
+        request: &Request<'_>,
+        data: Data<'_>,
+        marks: &Marks,
+        query: Pairs,
+    ) -> Result<Vec<u8>, Failure> {
+        if let Some((key, _)) = query.first() {
+            return Err(Failure::new(
+                RefusalKind::InvalidParameter,
+                format!("parameter {key:?} is unknown; {} takes none", self.row.path),
+            ));
+        }
+        let limit = self.row.body_limit;
+        let body = body::document(request, marks.method, data, limit, marks.broken_body).await;
+        Ok(body?)
+    }
+
     /// A browser is never asked for a password: it would send it with every later request, also
     /// with those that another page makes.
     fn challenge(&self, request: &Request<'_>) -> Challenge {
@@ -238,6 +281,16 @@ impl Endpoint {
             _ => Challenge::Bearer,
         }
     }
+}
+
+/// A segment of a path as text; the names in this family's paths have no alphabet of their own.
+fn text(segment: &str) -> Result<String, Failure> {
+    let text = RawStr::new(segment).percent_decode();
+    let text = text.map_err(|_| Failure::no_route())?;
+    if text.is_empty() {
+        return Err(Failure::no_route());
+    }
+    Ok(text.into_owned())
 }
 
 /// Tells the audit log what came of a request before it reached the door.

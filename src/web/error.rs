@@ -9,13 +9,14 @@ use std::io::ErrorKind;
 use rocket::catcher::{self, Catcher};
 use rocket::http::{Header, Status};
 use rocket::{Request, Response};
-use serde_json::Map;
+use serde_json::{Map, json};
 
 use super::access_log::{Marks, finish_salvaged};
 use super::body::BodyError;
 use super::guards::CredentialsError;
 use super::query::QueryError;
 use super::reply::json_response;
+use super::routes::{Family, family_of};
 use crate::auth::AuthError;
 use crate::configfile::ConfigError;
 use crate::dispatch::outcome::Outcome;
@@ -59,6 +60,7 @@ pub(super) struct Failure {
     refusal: Refusal,
     allow: Option<String>,
     challenge: Challenge,
+    family: Family,
 }
 
 impl Failure {
@@ -105,9 +107,18 @@ impl Failure {
         Self { challenge, ..self }
     }
 
+    /// In whose words it is answered.
+    pub(super) fn family(mut self, family: Family) -> Self {
+        if family == Family::PgBackupApi && self.refusal.kind == RefusalKind::UnsupportedMedia {
+            // Its documents know no 415.
+            self.refusal.kind = RefusalKind::InvalidParameter;
+        }
+        Self { family, ..self }
+    }
+
     /// The HTTP status it is answered with.
     pub(super) fn status(&self) -> u16 {
-        Outcome::Refused(self.refusal.kind).row().http
+        self.refusal.status()
     }
 
     /// Writes the answer, and the cause to the log.
@@ -116,6 +127,7 @@ impl Failure {
             refusal,
             allow,
             challenge,
+            family,
         } = self;
         let row = Outcome::Refused(refusal.kind).row();
         let (status, word) = (row.http, row.word);
@@ -125,14 +137,23 @@ impl Failure {
             RefusalKind::Unauthorized => UNAUTHORIZED.to_owned(),
             _ => refusal.message,
         };
-        let mut body = Map::new();
-        body.insert("status_code".into(), status.into());
-        body.insert("type".into(), word.into());
-        body.insert("message".into(), message.into());
-        if let Some(reason) = refusal.reason {
-            body.insert("reason".into(), reason.into());
-        }
-        let mut response = json_response(status, &body.into());
+        let body = match family {
+            Family::Barmanapi => {
+                let mut body = Map::new();
+                body.insert("status_code".into(), status.into());
+                body.insert("type".into(), word.into());
+                body.insert("message".into(), message.into());
+                if let Some(reason) = refusal.reason {
+                    body.insert("reason".into(), reason.into());
+                }
+                body.into()
+            }
+            Family::PgBackupApi => {
+                let phrase = Status::new(status).reason_lossy();
+                json!({"error": format!("{status} {phrase}: {message}")})
+            }
+        };
+        let mut response = json_response(status, &body);
         match refusal.kind {
             RefusalKind::Unauthorized => response.set_header(Header::new(
                 "WWW-Authenticate",
@@ -190,6 +211,7 @@ impl From<Refusal> for Failure {
             refusal,
             allow: None,
             challenge: Challenge::Bearer,
+            family: Family::Barmanapi,
         }
     }
 }
@@ -284,7 +306,9 @@ impl From<BodyError> for Failure {
     fn from(error: BodyError) -> Self {
         let kind = match error {
             BodyError::TooLarge { .. } => RefusalKind::TooLarge,
-            BodyError::MediaType | BodyError::Encoded => RefusalKind::UnsupportedMedia,
+            BodyError::MediaType | BodyError::NotJson | BodyError::Encoded => {
+                RefusalKind::UnsupportedMedia
+            }
             BodyError::OnGet
             | BodyError::Length
             | BodyError::Truncated
@@ -311,7 +335,8 @@ fn catch<'r>(status: Status, request: &'r Request<'_>) -> catcher::BoxFuture<'r>
         ),
         kind => Failure::new(kind, status.reason_lossy().to_lowercase()),
     };
-    let mut response = failure.respond(marks);
+    let family = family_of(request.uri().path().raw().as_str());
+    let mut response = failure.family(family).respond(marks);
     finish_salvaged(request, &mut response);
     Box::pin(async move { Ok(response) })
 }

@@ -16,6 +16,7 @@ mod guards;
 mod health;
 mod history;
 mod parts;
+mod pgbackupapi;
 mod query;
 mod reply;
 mod routes;
@@ -24,7 +25,7 @@ mod traffic;
 
 use std::sync::Arc;
 
-pub use parts::{Configuration, Door, Identify};
+pub use parts::{Configuration, Door, Identify, Operations};
 pub use server::{ServeError, ServerSettings, rocket, serve};
 pub use traffic::Traffic;
 
@@ -45,6 +46,8 @@ pub struct App {
     pub auth: Arc<dyn Identify>,
     /// Takes requests of known callers further.
     pub door: Arc<dyn Door>,
+    /// Takes requests in pg-backup-api's words further.
+    pub operations: Arc<dyn Operations>,
     /// Shows and changes Barman's configuration.
     pub config: Arc<dyn Configuration>,
     /// Shows and changes our own configuration.

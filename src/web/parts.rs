@@ -9,6 +9,7 @@ use crate::configfile::{Answer, ConfigError, ConfigFiles, OwnFile, Request};
 use crate::dispatch::{CallContext, Dispatch, Refusal, Reply, UserTask};
 use crate::names::CommandName;
 use crate::parameters::Parameters;
+use crate::pgbackupapi;
 
 /// Tells who is calling.
 #[rocket::async_trait]
@@ -119,6 +120,31 @@ pub trait Door: Send + Sync {
     /// # Errors
     /// The reasons why they can't.
     fn ready(&self) -> Result<(), Vec<String>>;
+}
+
+/// Takes a request in pg-backup-api's words further.
+#[rocket::async_trait]
+pub trait Operations: Send + Sync {
+    /// Answers a request of a known caller.
+    ///
+    /// # Errors
+    /// When it is refused; see [`Refusal`].
+    async fn answer(
+        &self,
+        caller: &Caller,
+        request: pgbackupapi::Request,
+    ) -> Result<Reply, Refusal>;
+}
+
+#[rocket::async_trait]
+impl Operations for pgbackupapi::Operations {
+    async fn answer(
+        &self,
+        caller: &Caller,
+        request: pgbackupapi::Request,
+    ) -> Result<Reply, Refusal> {
+        pgbackupapi::Operations::answer(self, caller, request).await
+    }
 }
 
 /// Shows and changes a configuration: Barman's, or our own.

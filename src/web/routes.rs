@@ -7,11 +7,11 @@ use std::pin::Pin;
 
 use rocket::http::Method;
 
-use super::body::BODY_LIMIT;
+use super::body::{BODY_LIMIT, DOCUMENT_LIMIT};
 use super::endpoint::Endpoint;
 use super::error::Failure;
 use super::guards::Login;
-use super::{App, auth, barman, config, health, history};
+use super::{App, auth, barman, config, health, history, pgbackupapi};
 use crate::auth::Caller;
 use crate::dispatch::{CallContext, Reply};
 use crate::names::{CommandName, Ticket};
@@ -22,6 +22,12 @@ pub(super) const COMMAND: &str = "<command>";
 
 /// The segment of a pattern that a revision's name stands in for.
 pub(super) const REVISION: &str = "<revision>";
+
+/// The segment of a pattern that a server's name stands in for, percent-encoded.
+pub(super) const SERVER: &str = "<server>";
+
+/// The segment of a pattern that an operation's id stands in for.
+pub(super) const OPERATION: &str = "<operation>";
 
 /// Every method that Rocket can route. All are mounted on every path, so that a method which the
 /// table does not name is answered by 405 and not by Rocket's 404, and so that Rocket never hands
@@ -51,6 +57,15 @@ pub(super) enum AuthKind {
     BasicOrToken,
 }
 
+/// Whose words a route speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Ours and barmanapi's: paths are exact, errors have a `type` and a `message`.
+    Barmanapi,
+    /// Those of pg-backup-api: a trailing slash is taken, errors have an `error` alone.
+    PgBackupApi,
+}
+
 /// Which right a route needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
@@ -60,7 +75,8 @@ pub(super) enum Right {
     Known,
     /// The right to this path.
     Path(&'static str),
-    /// The right to the command, by its canonical name; the door decides.
+    /// The right to the command, by its canonical name, or to what an operation does; the door
+    /// decides.
     Command,
 }
 
@@ -81,6 +97,12 @@ pub(super) struct Call {
     pub(super) command: Option<CommandName>,
     /// The revision in the path, where the pattern has one.
     pub(super) revision: Option<Ticket>,
+    /// The server in the path, where the pattern has one; any text.
+    pub(super) server: Option<String>,
+    /// The id of an operation in the path, where the pattern has one; any text.
+    pub(super) operation: Option<String>,
+    /// The body, where the route takes one as it is.
+    pub(super) document: Vec<u8>,
     /// The value of `If-Match`.
     pub(super) if_match: Option<String>,
     /// The parameters, `token` taken out.
@@ -106,7 +128,9 @@ pub(super) enum Handler {
 
 /// One route.
 pub(super) struct Row {
-    /// The exact path; `<command>` stands for one segment.
+    /// Whose words it speaks.
+    pub(super) family: Family,
+    /// The exact path; `<command>` and its like stand for one segment.
     pub(super) path: &'static str,
     /// The methods that are taken.
     pub(super) methods: &'static [Method],
@@ -118,6 +142,8 @@ pub(super) struct Row {
     pub(super) changes: Changes,
     /// Whether it takes parameters at all.
     pub(super) parameters: bool,
+    /// Whether it takes a JSON body as it is, and no parameters.
+    pub(super) document: bool,
     /// The most bytes of a body.
     pub(super) body_limit: u64,
     /// What it does.
@@ -133,17 +159,20 @@ impl Row {
 }
 
 const ANY: &[Method] = &[Method::Get, Method::Post];
+const GET: &[Method] = &[Method::Get];
 const POST: &[Method] = &[Method::Post];
 const PROBE: &[Method] = &[Method::Get, Method::Head];
 
 /// What most rows of the barmanapi family share.
 const FAMILY: Row = Row {
+    family: Family::Barmanapi,
     path: "",
     methods: ANY,
     auth: AuthKind::Token,
     right: Right::Command,
     changes: Changes::No,
     parameters: false,
+    document: false,
     body_limit: BODY_LIMIT,
     handler: Handler::Known(barman::help),
 };
@@ -154,6 +183,14 @@ const SERVICE: Row = Row {
     auth: AuthKind::Open,
     right: Right::Open,
     handler: Handler::Open(health::alive),
+    ..FAMILY
+};
+
+/// What most rows of the pg-backup-api family share.
+const PG_BACKUP_API: Row = Row {
+    family: Family::PgBackupApi,
+    methods: GET,
+    handler: Handler::Known(pgbackupapi::status),
     ..FAMILY
 };
 
@@ -347,6 +384,50 @@ pub(super) static ROUTES: &[Row] = &[
         handler: Handler::Known(barman::run),
         ..FAMILY
     },
+    // Everybody who is known may ask whether the service answers.
+    Row {
+        path: "/status",
+        right: Right::Known,
+        ..PG_BACKUP_API
+    },
+    Row {
+        path: "/diagnose",
+        handler: Handler::Known(pgbackupapi::diagnose),
+        ..PG_BACKUP_API
+    },
+    Row {
+        path: "/operations",
+        methods: ANY,
+        changes: Changes::ByCommand,
+        document: true,
+        body_limit: DOCUMENT_LIMIT,
+        handler: Handler::Known(pgbackupapi::operations),
+        ..PG_BACKUP_API
+    },
+    Row {
+        path: "/operations/<operation>",
+        handler: Handler::Known(pgbackupapi::operation),
+        ..PG_BACKUP_API
+    },
+    Row {
+        path: "/servers",
+        handler: Handler::Known(pgbackupapi::servers),
+        ..PG_BACKUP_API
+    },
+    Row {
+        path: "/servers/<server>/operations",
+        methods: ANY,
+        changes: Changes::ByCommand,
+        document: true,
+        body_limit: DOCUMENT_LIMIT,
+        handler: Handler::Known(pgbackupapi::operations),
+        ..PG_BACKUP_API
+    },
+    Row {
+        path: "/servers/<server>/operations/<operation>",
+        handler: Handler::Known(pgbackupapi::operation),
+        ..PG_BACKUP_API
+    },
     Row {
         path: "/healthz",
         handler: Handler::Open(health::alive),
@@ -358,6 +439,14 @@ pub(super) static ROUTES: &[Row] = &[
         ..SERVICE
     },
 ];
+
+/// Whose words a path is answered in that no route takes.
+pub(super) fn family_of(path: &str) -> Family {
+    let of = |path: &str| path.split('/').nth(1).unwrap_or_default().to_owned();
+    let first = of(path);
+    let row = ROUTES.iter().find(|row| of(row.path) == first);
+    row.map_or(Family::Barmanapi, |row| row.family)
+}
 
 /// The table as Rocket wants it.
 pub(super) fn mount() -> Vec<rocket::Route> {
@@ -414,7 +503,10 @@ mod tests {
 
     #[test]
     fn every_route_of_the_family_answers_get_and_post_but_those_that_undo() {
-        for row in ROUTES.iter().filter(|row| row.auth != AuthKind::Open) {
+        let family = ROUTES
+            .iter()
+            .filter(|row| row.family == Family::Barmanapi && row.auth != AuthKind::Open);
+        for row in family {
             let undoes = row.path == "/history/cancel" || row.path.ends_with("/rollback");
             let allow = if undoes { "POST" } else { "GET, POST" };
             assert_eq!(row.allow(), allow, "{}", row.path);
@@ -430,8 +522,16 @@ mod tests {
                     let whole = whole.map_or(row.path, |path| path.trim_end_matches('/'));
                     assert_eq!(whole, format!("/{path}"));
                 }
-                Right::Command => assert!(row.path.contains(COMMAND), "{}", row.path),
-                Right::Known => assert!(row.path.starts_with("/auth/"), "{}", row.path),
+                Right::Command => assert!(
+                    row.path.contains(COMMAND) || row.family == Family::PgBackupApi,
+                    "{}",
+                    row.path
+                ),
+                Right::Known => assert!(
+                    row.path.starts_with("/auth/") || row.path == "/status",
+                    "{}",
+                    row.path
+                ),
                 Right::Open => {}
             }
         }

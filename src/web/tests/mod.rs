@@ -3,6 +3,7 @@
 
 mod answers;
 mod log;
+mod pgbackupapi;
 mod stop;
 mod walk;
 mod wire;
@@ -26,6 +27,7 @@ use crate::configfile;
 use crate::dispatch::{Body, CallContext, Refusal, RefusalKind, Reply, UserTask};
 use crate::names::{CommandName, UserName};
 use crate::parameters::{Parameters, Value};
+use crate::pgbackupapi::{Request, Task};
 use crate::policy::{Rights, Rule};
 
 /// `ann:secret` in base64.
@@ -160,6 +162,17 @@ impl Configuration for Play {
 }
 
 #[::rocket::async_trait]
+impl Operations for Play {
+    async fn answer(&self, _: &Caller, request: Request) -> Result<Reply, Refusal> {
+        self.started.fetch_add(1, Ordering::SeqCst);
+        if matches!(&request.task, Task::One(_, id) if id == "missing") {
+            return Err(Refusal::new(RefusalKind::NotFound, "Resource not found"));
+        }
+        Ok(document(json!({"task": format!("{:?}", request.task)})))
+    }
+}
+
+#[::rocket::async_trait]
 impl Door for Play {
     async fn help(&self, caller: &Caller) -> Result<Reply, Refusal> {
         Ok(self.echo("help", caller, &Parameters::default()))
@@ -264,6 +277,7 @@ fn app(play: &Arc<Play>) -> App {
     App {
         auth: Arc::clone(play) as Arc<dyn Identify>,
         door: Arc::clone(play) as Arc<dyn Door>,
+        operations: Arc::clone(play) as Arc<dyn Operations>,
         config: Arc::clone(play) as Arc<dyn Configuration>,
         own_config: Arc::clone(play) as Arc<dyn Configuration>,
         requests: Arc::new(Live::new(RequestRules {

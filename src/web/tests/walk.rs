@@ -3,7 +3,7 @@
 use ::rocket::http::{ContentType, Header, Method, Status};
 
 use super::*;
-use crate::web::routes::{AuthKind, COMMAND, REVISION, ROUTES, Right, Row};
+use crate::web::routes::{AuthKind, COMMAND, OPERATION, REVISION, ROUTES, Right, Row, SERVER};
 
 const METHODS: [Method; 9] = [
     Method::Get,
@@ -21,6 +21,8 @@ fn path(row: &Row) -> String {
     row.path
         .replace(COMMAND, "check")
         .replace(REVISION, "20261120T214304-k3v9m2x8q4c7")
+        .replace(SERVER, "main")
+        .replace(OPERATION, "20261120T214304-k3v9m2x8q4c7")
 }
 
 fn bearer(token: &str) -> Header<'static> {

@@ -1,0 +1,114 @@
+//! The routes of pg-backup-api: their paths, their bodies and the words of their errors.
+
+use ::rocket::http::{ContentType, Header, Method};
+
+use super::walk::JsonText;
+use super::*;
+
+fn bearer() -> Header<'static> {
+    Header::new("Authorization", format!("Bearer {ANN_TOKEN}"))
+}
+
+#[test]
+fn a_trailing_slash_is_taken_here_and_no_other_spelling() {
+    let (client, _) = local(|_| ());
+    let get = |path: &str| {
+        let answer = client.get(path.to_owned()).header(bearer()).dispatch();
+        (answer.status().code, answer.into_json_text())
+    };
+    for path in [
+        "/status",
+        "/status/",
+        "/diagnose/",
+        "/operations/",
+        "/operations/x/",
+        "/servers/",
+        "/servers/main/operations/",
+        "/servers/main/operations/x/",
+    ] {
+        assert_eq!(get(path).0, 200, "{path}");
+    }
+    for path in [
+        "/status//",
+        "//status",
+        "/Status",
+        "/stat%75s",
+        "/servers//operations",
+        "/servers/main",
+        "/servers/main/operations/x/y",
+        "/servers/%ff/operations",
+        "/barman/help/",
+    ] {
+        assert_eq!(get(path).0, 404, "{path}");
+    }
+    let (_, body) = get("/servers/bad%20server%20!/operations/a%2Fb");
+    assert_eq!(body["task"], r#"One(Server("bad server !"), "a/b")"#);
+}
+
+#[test]
+fn an_error_is_one_text_with_its_status() {
+    let (client, _) = local(|_| ());
+    let error = |method: Method, path: &str, authorised: bool| {
+        let mut request = client.req(method, path.to_owned());
+        if authorised {
+            request = request.header(bearer());
+        }
+        let answer = request.dispatch();
+        let status = answer.status().code;
+        let body = answer.into_json_text();
+        let members = body.as_object().unwrap();
+        assert_eq!(members.len(), 1, "{body}");
+        let text = body["error"].as_str().unwrap().to_owned();
+        assert!(text.starts_with(&format!("{status} ")), "{text}");
+        text
+    };
+    assert_eq!(
+        error(Method::Get, "/operations/missing", true),
+        "404 Not Found: Resource not found"
+    );
+    assert!(error(Method::Get, "/status", false).starts_with("401 Unauthorized: "));
+    let text = error(Method::Put, "/servers/main/operations", true);
+    assert_eq!(
+        text,
+        "405 Method Not Allowed: PUT is not allowed here; use GET, POST"
+    );
+    assert!(error(Method::Get, "/servers/main/nowhere", true).starts_with("404 Not Found: "));
+    assert!(error(Method::Get, "/operations?limit=1", true).starts_with("400 Bad Request: "));
+    let answer = client.post("/diagnose").header(bearer()).dispatch();
+    assert_eq!(answer.headers().get_one("Allow"), Some("GET"));
+}
+
+#[test]
+fn a_body_is_json_and_says_so() {
+    let (client, play) = local(|_| ());
+    let post = |kind: Option<ContentType>, body: &str| {
+        let mut request = client.post("/operations").header(bearer()).body(body);
+        if let Some(kind) = kind {
+            request = request.header(kind);
+        }
+        let answer = request.dispatch();
+        (answer.status().code, answer.into_json_text())
+    };
+    for kind in [None, Some(ContentType::Form), Some(ContentType::Plain)] {
+        let (status, body) = post(kind, "{}");
+        assert_eq!(status, 400);
+        let text = body["error"].as_str().unwrap();
+        assert!(text.contains("application/json"), "{text}");
+    }
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
+    assert_eq!(post(Some(ContentType::JSON), &large).0, 413);
+    assert_eq!(play.started(), 0);
+    let (status, body) = post(Some(ContentType::JSON), "{}");
+    assert_eq!(
+        (status, &body["task"]),
+        (200, &json!("Start(Instance, [123, 125])"))
+    );
+    assert_eq!(post(None, "").1["task"], "Start(Instance, [])");
+    let answer = client
+        .get("/operations")
+        .header(bearer())
+        .header(ContentType::JSON)
+        .body("{}")
+        .dispatch();
+    assert_eq!(answer.status().code, 400);
+}
