@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::outcome::{Outcome, RefusalKind};
+use super::look::Now;
+use super::outcome::RefusalKind;
 use super::{CallContext, Dispatch, Refusal, Reply, answer, trail};
 use crate::audit::Entry as Line;
 use crate::auth::Caller;
@@ -16,7 +17,7 @@ use crate::jobs::view::{State, View};
 use crate::names::{CommandName, Month, Scope, ServerName, Ticket, UserName};
 use crate::parameters::Parameters;
 use crate::store::StoreError;
-use crate::store::index::{Ended, Entry};
+use crate::store::index::Entry;
 
 /// Jobs on a page when the request names no `limit`.
 const PAGE: usize = 100;
@@ -340,79 +341,6 @@ fn read_page(jobs: &Jobs, caller: &Caller, filter: &Filter) -> Result<Page, List
 fn item(jobs: &Jobs, entry: &Entry) -> Result<Option<Value>, StoreError> {
     let now = Now::of(jobs, entry)?;
     Ok(now.map(|now| line(entry, &now)))
-}
-
-/// What a list tells of a job beside what was accepted.
-pub(super) struct Now {
-    pub(super) outcome: Outcome,
-    pub(super) ended: Option<Ended>,
-    pub(super) started_at: Option<String>,
-}
-
-impl Now {
-    /// Looks at a job of a list; `None` for what was never recorded, or is no more.
-    pub(super) fn of(jobs: &Jobs, entry: &Entry) -> Result<Option<Self>, StoreError> {
-        if !entry.is_active() {
-            return Ok(Some(Self::archived(entry)));
-        }
-        let ticket = &entry.accepted.ticket;
-        let moved = || {
-            let entry = jobs.store().archived_entry(ticket)?;
-            Ok(entry.map(|entry| Self::archived(&entry)))
-        };
-        let folder = jobs.store().job(ticket);
-        if !folder.path().exists() {
-            return moved();
-        }
-        if let Some(ended) = &entry.ended {
-            return Ok(Some(Self::ended(ended)));
-        }
-        match jobs.state(&folder) {
-            Ok(None) => moved(),
-            Ok(Some(state)) => {
-                let ended = match &state {
-                    State::Ended(result) => Some(Ended::from(result)),
-                    State::Queued | State::Running { .. } | State::LostRunning => None,
-                };
-                Ok(Some(Self {
-                    outcome: Outcome::from(&state),
-                    ended,
-                    started_at: folder.started_at(),
-                }))
-            }
-            // It says nothing about the job, which may well be running.
-            Err(error) if error.is_shortage() => Err(error),
-            Err(error) => {
-                // One job that can't be read must not hide all others.
-                tracing::error!(%error, %ticket, "the state of a job can't be read");
-                Ok(Some(Self {
-                    outcome: Outcome::Lost,
-                    ended: None,
-                    started_at: None,
-                }))
-            }
-        }
-    }
-
-    fn ended(ended: &Ended) -> Self {
-        Self {
-            outcome: Outcome::from(ended),
-            started_at: ended.started_at.clone(),
-            ended: Some(ended.clone()),
-        }
-    }
-
-    /// A job in an archive; one whose end can't be read is lost.
-    fn archived(entry: &Entry) -> Self {
-        entry.ended.as_ref().map_or(
-            Self {
-                outcome: Outcome::Lost,
-                ended: None,
-                started_at: None,
-            },
-            Self::ended,
-        )
-    }
 }
 
 fn line(entry: &Entry, now: &Now) -> Value {

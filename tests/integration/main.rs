@@ -26,6 +26,7 @@ mod layers;
 mod manpage;
 mod own_config;
 mod parser_score;
+mod pg_backup_api;
 mod real_barman;
 mod remote;
 mod rig;

@@ -1,0 +1,183 @@
+//! Operations at once, again, and through the ends of servers and supervisors.
+
+use std::collections::HashSet;
+use std::sync::Barrier;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{Desk, MAIN, begun, ended, error, recovery};
+use crate::running::{eventually, number, runs, signal};
+
+#[test]
+fn two_hundred_requests_at_once_are_two_hundred_operations() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let together = Barrier::new(200);
+    let ids: HashSet<String> = std::thread::scope(|scope| {
+        let requests: Vec<_> = (0..200)
+            .map(|number| {
+                let (admin, together) = (&admin, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    begun(admin.post(MAIN, &recovery(&format!("/srv/r/{number}"))))
+                })
+            })
+            .collect();
+        requests
+            .into_iter()
+            .map(|one| one.join().unwrap())
+            .collect()
+    });
+    assert_eq!(ids.len(), 200);
+    for id in &ids {
+        assert_eq!(ended(&admin, id)["status"], "DONE");
+    }
+    assert_eq!(desk.commands().len(), 200);
+    // Barman was asked for its backups a few times, not two hundred.
+    let asked = desk.stand_in.commands().len() - 200;
+    assert!(asked < 20, "{asked}");
+    let listed = admin.get(MAIN).expect(200).json();
+    let listed: HashSet<&str> = listed["operations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|operation| operation["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(listed.len(), 200);
+}
+
+#[test]
+fn the_same_recovery_is_one_operation_while_it_runs_by_whichever_server() {
+    let desk = Desk::new(&json!({"restore": {"sleep": 4}}), &[]);
+    let second = desk.site.serve();
+    let admin = desk.caller("admin");
+    let patroni = second.with_token(&desk.site.token("patroni"));
+    let together = Barrier::new(20);
+    let ids: HashSet<String> = std::thread::scope(|scope| {
+        let requests: Vec<_> = (0..20)
+            .map(|number| {
+                let user = if number % 2 == 0 { &admin } else { &patroni };
+                let together = &together;
+                scope.spawn(move || {
+                    together.wait();
+                    begun(user.post(MAIN, &recovery("/srv/r/data")))
+                })
+            })
+            .collect();
+        requests
+            .into_iter()
+            .map(|one| one.join().unwrap())
+            .collect()
+    });
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let id = ids.into_iter().next().unwrap();
+    let another = begun(admin.post(MAIN, &recovery("/srv/r/other")));
+    assert_ne!(another, id);
+    assert_eq!(ended(&patroni, &id)["status"], "DONE");
+    // What has ended does not run: this is a new one.
+    let again = begun(admin.post(MAIN, &recovery("/srv/r/data")));
+    assert_ne!(again, id);
+    ended(&admin, &another);
+    ended(&admin, &again);
+    assert_eq!(desk.commands().len(), 3);
+    let audit = std::fs::read_to_string(desk.server.store().join("logs/audit.log")).unwrap();
+    assert_eq!(audit.matches("\"joined\"").count(), 19, "{audit}");
+}
+
+#[test]
+fn an_operation_outlives_its_server_and_is_in_progress_until_it_ends() {
+    let mut desk = Desk::new(
+        &json!({"restore": {"lines": {"count": 20, "every": 0.1}, "exit": 1}}),
+        &[],
+    );
+    let id = begun(desk.caller("admin").post(MAIN, &recovery("/srv/r/data")));
+    eventually("a start", || (!desk.commands().is_empty()).then_some(()));
+    desk.server.kill();
+    desk.server = desk.site.serve();
+    let admin = desk.caller("admin");
+    let early = admin.get(&format!("{MAIN}/{id}")).expect(200).json();
+    assert_eq!(early["status"], "IN_PROGRESS", "{early}");
+    assert_eq!(
+        (&early["output"], &early["ended_at"]),
+        (&json!(null), &json!(null))
+    );
+    // A client that repeats its request after the restart gets what runs.
+    assert_eq!(begun(admin.post(MAIN, &recovery("/srv/r/data"))), id);
+    let end = ended(&admin, &id);
+    assert_eq!(end["status"], "FAILED", "{end}");
+    assert!(end["output"].as_str().unwrap().ends_with("line 20\n"));
+}
+
+#[test]
+fn one_that_is_cancelled_or_lost_has_failed() {
+    let desk = Desk::new(&json!({"restore": {"hang": true}}), &[]);
+    let admin = desk.caller("admin");
+    let cancelled = begun(admin.post(MAIN, &recovery("/srv/r/one")));
+    eventually("a start", || (desk.commands().len() == 1).then_some(()));
+    admin
+        .form("/history/cancel", &format!("ticket={cancelled}"))
+        .expect(200);
+    let end = ended(&admin, &cancelled);
+    assert_eq!(
+        (&end["status"], &end["state"]),
+        (&json!("FAILED"), &json!("cancelled"))
+    );
+
+    let lost = begun(admin.post(MAIN, &recovery("/srv/r/two")));
+    let start = eventually("a start", || {
+        let mut starts = desk.stand_in.starts();
+        starts.retain(|start| start["start"] == "restore");
+        (starts.len() == 2).then(|| starts.remove(1))
+    });
+    let (pid, supervisor) = (number(&start["pid"]), number(&start["ppid"]));
+    signal(supervisor, Signal::KILL);
+    eventually("end of the supervisor", || {
+        (!runs(supervisor)).then_some(())
+    });
+    let while_it_runs = ended(&admin, &lost);
+    assert_eq!(while_it_runs["status"], "FAILED", "{while_it_runs}");
+    assert_eq!(while_it_runs["barman_still_runs"], true);
+    signal(pid, Signal::KILL);
+    let end = eventually("its end", || {
+        let body = admin.get(&format!("{MAIN}/{lost}")).expect(200).json();
+        (body["barman_still_runs"] == false).then_some(body)
+    });
+    assert_eq!(
+        (&end["status"], &end["state"]),
+        (&json!("FAILED"), &json!("lost"))
+    );
+}
+
+#[test]
+fn diagnose_is_asked_once_for_many_and_says_when_barman_can_not_answer() {
+    let said = "{\"servers\": {\"main\": {\"config\": {\"conninfo\": \"host=h password=hunter2\"}, \"n\": 1.10}}, \"global\": {}}";
+    let desk = Desk::new(&json!({"diagnose": {"stdout": said, "sleep": 1}}), &[]);
+    let admin = desk.caller("admin");
+    let together = Barrier::new(30);
+    std::thread::scope(|scope| {
+        for _ in 0..30 {
+            let (admin, together) = (&admin, &together);
+            scope.spawn(move || {
+                together.wait();
+                let body = admin.get("/diagnose").expect(200).body;
+                let expected = said.replace("hunter2", "*REDACTED*");
+                assert_eq!(String::from_utf8(body).unwrap(), expected);
+            });
+        }
+    });
+    let asked = desk.commands().len();
+    assert!((1..=4).contains(&asked), "{asked}");
+    for (action, word) in [
+        (
+            json!({"stderr": "EXCEPTION: no way\n", "exit": 1}),
+            "no way",
+        ),
+        (json!({"stdout": "not JSON"}), "JSON"),
+        (json!({"kill": "KILL"}), "signal 9"),
+    ] {
+        desk.stand_in.control(&json!({"diagnose": action}));
+        let text = error(admin.get("/diagnose"), 502);
+        assert!(text.contains(word), "{text}");
+    }
+}

@@ -1,0 +1,318 @@
+//! Every route, with the outcomes that clients tell apart.
+
+use serde_json::{Value, json};
+
+use super::{Desk, MAIN, begun, ended, error, recovery};
+
+#[test]
+fn a_client_that_waits_for_a_recovery_finds_every_word_it_reads() {
+    let desk = Desk::new(
+        &json!({"restore": {"stdout": "Copying the base backup.\n", "stderr": "WARNING: x\n"}}),
+        &[],
+    );
+    let admin = desk.caller("admin");
+    let status = admin.get("/status").expect(200);
+    assert_eq!(status.body, b"\"OK\"");
+    let id = begun(admin.post(MAIN, &recovery("/srv/r/data")));
+    let end = ended(&admin, &id);
+    assert_eq!(end["status"], "DONE", "{end}");
+    assert_eq!(end["type"], "recovery");
+    assert_eq!(end["output"], "Copying the base backup.\nWARNING: x\n");
+    assert_eq!(end["exit_code"], 0);
+    for time in ["started_at", "ended_at"] {
+        assert!(end[time].as_str().unwrap().ends_with('Z'), "{end}");
+    }
+    assert_eq!(
+        desk.commands(),
+        [[
+            "restore",
+            "--remote-ssh-command=ssh postgres@db2",
+            "--",
+            "main",
+            "latest",
+            "/srv/r/data"
+        ]]
+    );
+    let listed = admin.get(MAIN).expect(200).json();
+    assert_eq!(listed["operations"][0]["id"], *id);
+    assert_eq!(listed["operations"][0]["type"], "recovery");
+    assert_eq!(listed.as_object().unwrap().len(), 1, "{listed}");
+    // It is a ticket like any other.
+    assert_eq!(admin.result(&id)["state"], "done");
+    let other = admin.get("/servers/other/operations").expect(200).json();
+    assert_eq!(other, json!({"operations": []}));
+    for place in ["/servers/other/operations", "/operations"] {
+        let answer = admin.get(&format!("{place}/{id}"));
+        assert_eq!(error(answer, 404), "404 Not Found: Resource not found");
+    }
+}
+
+#[test]
+fn a_recovery_that_fails_says_failed_and_keeps_what_barman_said() {
+    let desk = Desk::new(
+        &json!({"restore": {"stderr": "ERROR: no room\n", "exit": 1}}),
+        &[],
+    );
+    let admin = desk.caller("admin");
+    let id = begun(admin.post(MAIN, &recovery("/srv/r/data")));
+    let end = ended(&admin, &id);
+    assert_eq!(end["status"], "FAILED", "{end}");
+    assert_eq!(
+        (&end["exit_code"], &end["output"]),
+        (&json!(1), &json!("ERROR: no room\n"))
+    );
+}
+
+#[test]
+fn a_target_may_be_named_and_its_command_is_used() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let mut body = recovery("/srv/r/named");
+    let members = body.as_object_mut().unwrap();
+    members.remove("remote_ssh_command");
+    members.remove("type");
+    members.insert("target".into(), "db2".into());
+    let id = begun(admin.post(&format!("{MAIN}/"), &body));
+    assert_eq!(ended(&admin, &id)["status"], "DONE");
+    assert_eq!(
+        desk.commands()[0][1],
+        "--remote-ssh-command=ssh postgres@db2"
+    );
+}
+
+#[test]
+fn a_backup_goes_by_every_word_that_barman_takes() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let words = [
+        "latest",
+        "oldest",
+        "last-failed",
+        "auto",
+        "latest-full",
+        "weekly",
+        "20260102T000000",
+    ];
+    for word in words {
+        let mut body = recovery(&format!("/srv/r/{word}"));
+        body["backup_id"] = word.into();
+        begun(admin.post(MAIN, &body));
+    }
+}
+
+#[test]
+fn switches_and_updates_are_operations_of_their_own_place() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let switch = |body: Value| begun(admin.post(MAIN, &body));
+    let model = switch(json!({"type": "config_switch", "model_name": "main:m1"}));
+    assert_eq!(ended(&admin, &model)["type"], "config_switch");
+    let reset = switch(json!({"type": "config_switch", "reset": true}));
+    assert_eq!(ended(&admin, &reset)["status"], "DONE");
+    let changes = json!([{"scope": "server", "server_name": "main", "parallel_jobs": 2}]);
+    let body = json!({"type": "config_update", "changes": changes});
+    let update = begun(admin.post("/operations", &body));
+    admin.finished(&update);
+    let seen = admin.get(&format!("/operations/{update}/")).expect(200);
+    assert_eq!(seen.json()["status"], "DONE");
+    assert_eq!(seen.json()["type"], "config_update");
+    let listed = admin.get("/operations").expect(200).json();
+    let ids: Vec<&Value> = listed["operations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|operation| &operation["id"])
+        .collect();
+    assert_eq!(ids, [&json!(update)]);
+    let mut commands = desk.commands();
+    commands.sort();
+    assert_eq!(
+        commands,
+        [
+            vec!["config-switch", "--", "main", "main:m1"],
+            vec!["config-switch", "--reset", "--", "main"],
+            vec![
+                "config-update",
+                "--",
+                r#"[{"scope":"server","server_name":"main","parallel_jobs":"2"}]"#
+            ],
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_operation_is_refused_in_the_words_that_clients_know() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let incomplete = "400 Bad Request: Make sure all options/arguments are met and try again";
+    let nothing = "400 Bad Request: Minimum barman options not met for server 'main'";
+    let without = |key: &str| {
+        let mut body = recovery("/srv/r/x");
+        body.as_object_mut().unwrap().remove(key);
+        body
+    };
+    for (body, text) in [
+        (json!({}), nothing),
+        (json!(null), nothing),
+        (
+            without("backup_id"),
+            "400 Bad Request: Request body is missing ``backup_id``",
+        ),
+        (without("destination_directory"), incomplete),
+        (without("remote_ssh_command"), incomplete),
+        (json!({"type": "config_switch"}), incomplete),
+        (json!({"type": "config_switch", "reset": false}), incomplete),
+        (
+            json!({"type": "config_switch", "model_name": 1}),
+            incomplete,
+        ),
+        (
+            json!({"type": "config_switch", "model_name": "m", "reset": true}),
+            incomplete,
+        ),
+    ] {
+        assert_eq!(error(admin.post(MAIN, &body), 400), text, "{body}");
+    }
+    for body in [
+        json!([1]),
+        json!("x"),
+        json!({"type": "nosuch"}),
+        json!({"type": "config_update", "changes": []}),
+        json!({"type": null}),
+    ] {
+        error(admin.post(MAIN, &body), 400);
+    }
+    for (key, values) in [
+        (
+            "backup_id",
+            vec![json!(1), json!([]), json!({}), json!(true), Value::Null],
+        ),
+        (
+            "destination_directory",
+            vec![json!(1), json!(["/srv/r/x"]), json!("relative"), json!("")],
+        ),
+        (
+            "remote_ssh_command",
+            vec![json!(1), json!(false), json!("")],
+        ),
+        ("server_name", vec![json!("other")]),
+        ("unheard_of", vec![json!("x")]),
+    ] {
+        for value in values {
+            let mut body = recovery("/srv/r/x");
+            body[key] = value;
+            error(admin.post(MAIN, &body), 400);
+        }
+    }
+    let nowhere = "/servers/nosuch/operations";
+    assert_eq!(
+        error(admin.post(nowhere, &recovery("/srv/r/x")), 404),
+        "404 Not Found: Server 'nosuch' does not exist"
+    );
+    for target in [nowhere.to_owned(), format!("{nowhere}/20240101T000000")] {
+        assert_eq!(
+            error(admin.get(&target), 404),
+            "404 Not Found: No barman config found for 'nosuch'."
+        );
+    }
+    let mut body = recovery("/srv/r/x");
+    body["backup_id"] = "20200101T000000".into();
+    assert_eq!(
+        error(admin.post(MAIN, &body), 404),
+        "404 Not Found: Backup '20200101T000000' does not exist"
+    );
+    for id in [
+        "x",
+        "20200101T000000-000000000000",
+        "20200101T000000",
+        "..%2Fx",
+    ] {
+        assert_eq!(
+            error(admin.get(&format!("{MAIN}/{id}")), 404),
+            "404 Not Found: Resource not found",
+            "{id}"
+        );
+    }
+    let instance = "/operations";
+    assert_eq!(
+        error(admin.post(instance, &json!({})), 400),
+        "400 Bad Request: Minimum barman options not met for instance operation"
+    );
+    for body in [
+        json!({"type": "config_update"}),
+        json!({"changes": []}),
+        json!({"type": "recovery"}),
+        json!({"type": "config_update", "changes": "x"}),
+        json!({"type": "config_update", "changes": [{"scope": "server"}]}),
+    ] {
+        error(admin.post(instance, &body), 400);
+    }
+    let raw = |headers: &[(&str, &str)], body: &[u8]| {
+        error(admin.request("POST", MAIN, headers, body), 400)
+    };
+    raw(&[], b"{\"type\":\"recovery\"}");
+    raw(&[("Content-Type", "text/plain")], b"{}");
+    raw(&[("Content-Type", "application/json")], b"{");
+    raw(
+        &[("Content-Type", "application/json")],
+        b"{\"type\":\"recovery\",\"type\":\"recovery\"}",
+    );
+    assert_eq!(raw(&[("Content-Type", "application/json")], b""), nothing);
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn a_restore_goes_to_a_target_and_nowhere_else_whoever_asks() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    for (key, value) in [
+        ("remote_ssh_command", "id > /tmp/x; false"),
+        ("remote_ssh_command", "ssh postgres@db3"),
+        ("remote_ssh_command", "ssh  postgres@db2"),
+        ("destination_directory", "/srv/other"),
+        ("destination_directory", "/srv/rx"),
+        ("destination_directory", "/"),
+    ] {
+        let mut body = recovery("/srv/r/x");
+        body[key] = value.into();
+        let text = error(admin.post(MAIN, &body), 403);
+        assert!(text.contains("[target:NAME]"), "{value}: {text}");
+    }
+    let mut both = recovery("/srv/r/x");
+    both["target"] = "db2".into();
+    error(admin.post(MAIN, &both), 400);
+    let mut unknown = recovery("/srv/r/x");
+    unknown
+        .as_object_mut()
+        .unwrap()
+        .remove("remote_ssh_command");
+    unknown["target"] = "db3".into();
+    error(admin.post(MAIN, &unknown), 403);
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn any_other_method_is_refused_with_those_that_work() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    for (target, allow) in [
+        ("/status", "GET"),
+        ("/diagnose", "GET"),
+        ("/servers", "GET"),
+        ("/operations", "GET, POST"),
+        (MAIN, "GET, POST"),
+        ("/operations/x", "GET"),
+        ("/servers/main/operations/x", "GET"),
+    ] {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"] {
+            if allow.split(", ").any(|allowed| allowed == method) {
+                continue;
+            }
+            let answer = admin.request(method, target, &[], b"");
+            assert_eq!(answer.status, 405, "{method} {target}");
+            assert_eq!(answer.header("allow"), Some(allow), "{method} {target}");
+        }
+        let stranger = desk.server.get(target);
+        assert!(error(stranger, 401).starts_with("401 Unauthorized: "));
+    }
+}
