@@ -59,7 +59,7 @@ impl Dispatch {
     }
 
     /// Writes that what was asked for was not done, where it was not.
-    pub(super) async fn note_refusal(&self, mut entry: Entry, refusal: Option<&Refusal>) {
+    pub async fn note_refusal(&self, mut entry: Entry, refusal: Option<&Refusal>) {
         if let Some(refusal) = refusal {
             entry.event = "refused";
             entry.status = Some(Outcome::Refused(refusal.kind).row().http);

@@ -3,7 +3,7 @@
 //! An operation is a ticket: `recovery` is the command `restore`, `config_switch` is `config-switch`,
 //! `config_update` is `config-update`. Rights are those of the commands, by whichever family of
 //! routes they are asked for; jobs that came another way are operations as well. Job files that
-//! pg-backup-api has left answer by their ids ([`old`]).
+//! pg-backup-api has left answer by their ids.
 
 mod backups;
 mod diagnosis;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Caller;
 use crate::configfile::ConfigFiles;
-use crate::dispatch::{Body, CallContext, Dispatch, Refusal, Reply};
+use crate::dispatch::{self, Body, CallContext, Dispatch, Refusal, RefusalKind, Reply};
 use crate::names::{CommandName, Scope, ServerName};
 use backups::Backup;
 pub use place::Place;
@@ -81,14 +81,24 @@ impl Operations {
     /// or the store can't do it.
     pub async fn answer(&self, caller: &Caller, request: Request) -> Result<Reply, Refusal> {
         let Request { task, context } = request;
-        match task {
+        let entry = dispatch::entry("look", caller, &context);
+        let looked = match task {
+            // These tell the audit log themselves.
+            Task::Diagnose => return self.diagnose(caller, context).await,
+            Task::Start(place, document) => {
+                return self.start(caller, place, &document, context).await;
+            }
             Task::Status => Ok(reply(200, json!("OK"))),
-            Task::Diagnose => self.diagnose(caller, context).await,
             Task::Servers => self.servers(caller).await,
             Task::List(place) => self.list(caller, place).await,
             Task::One(place, id) => self.one(caller, place, &id).await,
-            Task::Start(place, document) => self.start(caller, place, &document, context).await,
+        };
+        if let Err(refusal) = &looked
+            && refusal.kind == RefusalKind::Forbidden
+        {
+            self.door.note_refusal(entry, Some(refusal)).await;
         }
+        looked
     }
 
     /// The servers by name, those left out that the caller may see nothing of.

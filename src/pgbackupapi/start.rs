@@ -6,7 +6,7 @@ use super::document::{Document, incomplete};
 use super::place::{Kind, Place, cut};
 use super::{Operations, reply};
 use crate::auth::Caller;
-use crate::dispatch::{CallContext, Refusal, RefusalKind, Reply};
+use crate::dispatch::{self, CallContext, Refusal, RefusalKind, Reply};
 use crate::names::ServerName;
 use crate::parameters::{Parameters, Value};
 
@@ -19,31 +19,48 @@ impl Operations {
         body: &[u8],
         context: CallContext,
     ) -> Result<Reply, Refusal> {
-        // Whoever may do nothing here learns nothing, not even what a body must have.
-        self.check_start(caller, &place, place.kinds())?;
-        let document = Document::read(body)?.ok_or_else(|| nothing_said(&place))?;
-        let kind = kind(&place, &document)?;
-        self.check_start(caller, &place, &[kind])?;
-        let parameters = match &place {
-            Place::Instance => update(&document)?,
-            Place::Server(name) => {
-                let server = self.existing(&place).await?.ok_or_else(|| {
-                    let words = format!("Server '{}' does not exist", cut(name));
-                    Refusal::new(RefusalKind::NotFound, words)
-                })?;
-                match kind {
-                    Kind::Recovery => self.recovery(&server, &document).await?,
-                    Kind::ConfigSwitch => switch(&server, &document)?,
-                    Kind::ConfigUpdate => return Err(unknown_type(&place)),
-                }
-            }
-        };
+        let prepared = self.prepare(caller, &place, body).await;
+        if let Err(refusal) = &prepared {
+            let mut entry = dispatch::entry("ran", caller, &context);
+            entry.servers = place.server().iter().map(ToString::to_string).collect();
+            self.door.note_refusal(entry, Some(refusal)).await;
+        }
+        let (kind, parameters) = prepared?;
         let command = kind.command()?;
         let ticket = self
             .door
             .begin(caller, &command, context, parameters)
             .await?;
         Ok(reply(202, json!({ "operation_id": ticket })))
+    }
+
+    /// What a body asks for, as parameters of a command. The door judges them once more.
+    async fn prepare(
+        &self,
+        caller: &Caller,
+        place: &Place,
+        body: &[u8],
+    ) -> Result<(Kind, Parameters), Refusal> {
+        // Whoever may do nothing here learns nothing, not even what a body must have.
+        self.check_start(caller, place, place.kinds())?;
+        let document = Document::read(body)?.ok_or_else(|| nothing_said(place))?;
+        let kind = kind(place, &document)?;
+        self.check_start(caller, place, &[kind])?;
+        let parameters = match place {
+            Place::Instance => update(&document)?,
+            Place::Server(name) => {
+                let server = self.existing(place).await?.ok_or_else(|| {
+                    let words = format!("Server '{}' does not exist", cut(name));
+                    Refusal::new(RefusalKind::NotFound, words)
+                })?;
+                match kind {
+                    Kind::Recovery => self.recovery(&server, &document).await?,
+                    Kind::ConfigSwitch => switch(&server, &document)?,
+                    Kind::ConfigUpdate => return Err(unknown_type(place)),
+                }
+            }
+        };
+        Ok((kind, parameters))
     }
 
     /// Whether the caller may start an operation of one of these kinds.

@@ -56,7 +56,7 @@ impl Desk {
                     "[]",
                 ),
                 section("watcher", "['servers/main']", "[]"),
-                section("barred", "[]", "['recover']"),
+                section("barred", "[]", "['barman/recover']"),
                 section("kept-out", "[]", "['servers/main', 'diagnose']"),
             ]
             .concat(),

@@ -88,7 +88,7 @@ fn the_same_recovery_is_one_operation_while_it_runs_by_whichever_server() {
 #[test]
 fn an_operation_outlives_its_server_and_is_in_progress_until_it_ends() {
     let mut desk = Desk::new(
-        &json!({"restore": {"lines": {"count": 20, "every": 0.1}, "exit": 1}}),
+        &json!({"restore": {"lines": {"count": 40, "every": 0.1}, "exit": 1}}),
         &[],
     );
     let id = begun(desk.caller("admin").post(MAIN, &recovery("/srv/r/data")));
@@ -106,7 +106,7 @@ fn an_operation_outlives_its_server_and_is_in_progress_until_it_ends() {
     assert_eq!(begun(admin.post(MAIN, &recovery("/srv/r/data"))), id);
     let end = ended(&admin, &id);
     assert_eq!(end["status"], "FAILED", "{end}");
-    assert!(end["output"].as_str().unwrap().ends_with("line 20\n"));
+    assert!(end["output"].as_str().unwrap().ends_with("line 40\n"));
 }
 
 #[test]

@@ -271,7 +271,6 @@ fn a_restore_goes_to_a_target_and_nowhere_else_whoever_asks() {
         ("remote_ssh_command", "ssh  postgres@db2"),
         ("destination_directory", "/srv/other"),
         ("destination_directory", "/srv/rx"),
-        ("destination_directory", "/"),
     ] {
         let mut body = recovery("/srv/r/x");
         body[key] = value.into();
