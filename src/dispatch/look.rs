@@ -151,7 +151,7 @@ fn look_through(
         if jobs.is_gone(&month)? {
             continue;
         }
-        for entry in &mut store.listing(&month, None)? {
+        for entry in store.listing(&month, None)? {
             let entry = entry?;
             looked_at += 1;
             if looked_at > LOOKED_THROUGH {

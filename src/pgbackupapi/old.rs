@@ -3,7 +3,7 @@
 //! `BARMAN_HOME/[SERVER/]jobs/ID.json` says what was wanted, `…/output/ID.json` how it ended
 //! (`server_operation.py` of pg-backup-api 2.2). They are read and never written.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -169,7 +169,7 @@ pub(super) async fn list(
             Err(FilesError::NotFound { .. } | FilesError::NotAFile { .. }) => Vec::new(),
             Err(error) => return Err(unreadable(error)),
         };
-        let mut ids: Vec<OldId> = names.iter().filter_map(id_of).collect();
+        let mut ids: Vec<OldId> = names.iter().filter_map(|name| id_of(name)).collect();
         ids.sort();
         let more = ids.len() > limit;
         let ids: Vec<OldId> = ids.into_iter().rev().take(limit).collect();
@@ -187,7 +187,7 @@ pub(super) async fn list(
     listed.await.map_err(Refusal::internal)?
 }
 
-fn id_of(name: &OsString) -> Option<OldId> {
+fn id_of(name: &OsStr) -> Option<OldId> {
     OldId::parse(name.to_str()?.strip_suffix(".json")?)
 }
 
@@ -263,8 +263,8 @@ mod tests {
         ] {
             assert_eq!(OldId::parse(word), None, "{word}");
         }
-        assert_eq!(id_of(&"20240102T030405.txt".into()), None);
-        assert!(id_of(&"20240102T030405.json".into()).is_some());
+        assert_eq!(id_of(OsStr::new("20240102T030405.txt")), None);
+        assert!(id_of(OsStr::new("20240102T030405.json")).is_some());
         for name in ["", ".", "..", "a/b", "/"] {
             assert!(!is_folder(name), "{name}");
         }

@@ -48,7 +48,7 @@ impl<T> Shared<T> {
         if let Some(answered) = &*last
             && answered.asked >= arrived
         {
-            return answered.answer.clone_or_told();
+            return answered.again();
         }
         let asked = Instant::now();
         let answer = question.await.map(Arc::new);
@@ -63,14 +63,10 @@ impl<T> Shared<T> {
     }
 }
 
-/// An answer that is given once more.
-trait Again<T> {
-    fn clone_or_told(&self) -> Result<Arc<T>, Refusal>;
-}
-
-impl<T> Again<T> for Result<Arc<T>, Told> {
-    fn clone_or_told(&self) -> Result<Arc<T>, Refusal> {
-        match self {
+impl<T> Answered<T> {
+    /// The answer, given once more.
+    fn again(&self) -> Result<Arc<T>, Refusal> {
+        match &self.answer {
             Ok(answer) => Ok(Arc::clone(answer)),
             Err(told) => Err(told.again()),
         }
