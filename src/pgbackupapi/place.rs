@@ -1,7 +1,7 @@
 //! Where operations belong: to one server, or to the installation as a whole.
 
 use crate::dispatch::{Refusal, RefusalKind, Sort};
-use crate::names::{CommandName, Scope, ServerName};
+use crate::names::{CommandName, Scope, ServerName, Ticket};
 
 /// What operations are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +123,14 @@ impl Place {
         paths
     }
 
+    /// Where an operation of it is found.
+    pub(super) fn location(&self, id: &Ticket) -> String {
+        match self {
+            Self::Instance => format!("/operations/{id}"),
+            Self::Server(name) => format!("/servers/{}/operations/{id}", encoded(name)),
+        }
+    }
+
     /// The answer to a question about a server that Barman does not have.
     pub(super) fn unknown(&self) -> Refusal {
         let words = match self {
@@ -139,6 +147,19 @@ pub(super) const NOT_FOUND: &str = "Resource not found";
 /// A text of a caller as it may stand in an answer.
 pub(super) fn cut(text: &str) -> String {
     text.chars().take(200).collect()
+}
+
+/// A name as one segment of a path (RFC 3986, 2.1).
+fn encoded(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.extend(["%", &format!("{byte:02X}")]);
+        }
+    }
+    segment
 }
 
 /// The path that rules name a server by; `None` for a name that no rule can spell.
@@ -207,6 +228,24 @@ mod tests {
             assert_eq!(Kind::of(&[kind.command().unwrap()]), Some(kind));
         }
         assert_eq!(Kind::parse("Recovery"), None);
+    }
+
+    #[test]
+    fn a_location_is_one_path_whatever_the_name() {
+        let ticket = Ticket::parse("20261120T214304-k3v9m2x8q4c7").unwrap();
+        let of = |name: &str| Place::Server(name.to_owned()).location(&ticket);
+        assert_eq!(
+            of("bad server/ä"),
+            format!("/servers/bad%20server%2F%C3%A4/operations/{ticket}")
+        );
+        assert_eq!(
+            of("main_1.x"),
+            format!("/servers/main_1.x/operations/{ticket}")
+        );
+        assert_eq!(
+            Place::Instance.location(&ticket),
+            format!("/operations/{ticket}")
+        );
     }
 
     #[test]

@@ -31,7 +31,10 @@ impl Operations {
             .door
             .begin(caller, &command, context, parameters)
             .await?;
-        Ok(reply(202, json!({ "operation_id": ticket })))
+        Ok(Reply {
+            location: Some(place.location(&ticket)),
+            ..reply(202, json!({ "operation_id": ticket }))
+        })
     }
 
     /// What a body asks for, as parameters of a command. The door judges them once more.

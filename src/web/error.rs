@@ -327,7 +327,11 @@ pub(super) fn catchers() -> Vec<Catcher> {
 fn catch<'r>(status: Status, request: &'r Request<'_>) -> catcher::BoxFuture<'r> {
     let marks = Marks::of(request);
     let kind = kind_of(status);
+    let family = family_of(request.uri().path().raw().as_str());
     let failure = match kind {
+        RefusalKind::NotFound if family == Family::PgBackupApi => {
+            Failure::new(kind, "there is no such route")
+        }
         RefusalKind::NotFound => Failure::no_route(),
         RefusalKind::InvalidParameter => Failure::new(
             kind,
@@ -335,7 +339,6 @@ fn catch<'r>(status: Status, request: &'r Request<'_>) -> catcher::BoxFuture<'r>
         ),
         kind => Failure::new(kind, status.reason_lossy().to_lowercase()),
     };
-    let family = family_of(request.uri().path().raw().as_str());
     let mut response = failure.family(family).respond(marks);
     finish_salvaged(request, &mut response);
     Box::pin(async move { Ok(response) })

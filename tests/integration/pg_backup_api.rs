@@ -102,9 +102,16 @@ fn recovery(directory: &str) -> Value {
 /// The id in the answer to an operation that was begun.
 #[track_caller]
 fn begun(answer: Answer) -> String {
-    let body = answer.expect(202).json();
+    let answer = answer.expect(202);
+    let body = answer.json();
     assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
-    body["operation_id"].as_str().unwrap().to_owned()
+    let id = body["operation_id"].as_str().unwrap().to_owned();
+    let location = answer.header("location").unwrap();
+    assert!(
+        location.ends_with(&format!("operations/{id}")),
+        "{location}"
+    );
+    id
 }
 
 /// An operation of `main` when it has ended.
