@@ -21,7 +21,13 @@ impl Operations {
         place: Place,
         id: &str,
     ) -> Result<Reply, Refusal> {
-        self.check_look(caller, &place, place.kinds())?;
+        match place {
+            // Which servers it is about, and so which right is needed, its record tells.
+            Place::Instance => self
+                .check_start(caller, &place, place.kinds())
+                .or_else(|_| self.check_look(caller, &place, place.kinds()))?,
+            Place::Server(_) => self.check_look(caller, &place, place.kinds())?,
+        }
         if let Ok(ticket) = Ticket::parse(id) {
             let found = self.door.look(caller, ticket, place.sort()).await?;
             if let Some(body) = found.and_then(whole) {

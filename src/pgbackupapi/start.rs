@@ -67,7 +67,12 @@ impl Operations {
     }
 
     /// Whether the caller may start an operation of one of these kinds.
-    fn check_start(&self, caller: &Caller, place: &Place, kinds: &[Kind]) -> Result<(), Refusal> {
+    pub(super) fn check_start(
+        &self,
+        caller: &Caller,
+        place: &Place,
+        kinds: &[Kind],
+    ) -> Result<(), Refusal> {
         let path = place.path_of_denial();
         let refused = || Refusal::forbidden(&path);
         if caller.rights.denies(&[&path], &place.scope()) {
