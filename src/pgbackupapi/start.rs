@@ -122,13 +122,15 @@ impl Operations {
             let words = format!("Backup '{}' does not exist", cut(&backup));
             return Err(Refusal::new(RefusalKind::NotFound, words));
         }
+        let mut directory = document.required("destination_directory")?;
+        // Clients write a folder with or without it, and mean the same one.
+        while directory.len() > 1 && directory.ends_with('/') {
+            directory.pop();
+        }
         let mut given = vec![
             ("server_name", server.to_string()),
             ("backup_id", backup),
-            (
-                "destination_directory",
-                document.required("destination_directory")?,
-            ),
+            ("destination_directory", directory),
         ];
         let ssh_command = document.text("remote_ssh_command")?;
         let target = document.text("target")?;

@@ -72,12 +72,14 @@ fn a_target_may_be_named_and_its_command_is_used() {
     members.remove("remote_ssh_command");
     members.remove("type");
     members.insert("target".into(), "db2".into());
+    members.insert("destination_directory".into(), "/srv/r/named/".into());
     let id = begun(admin.post(&format!("{MAIN}/"), &body));
     assert_eq!(ended(&admin, &id)["status"], "DONE");
     assert_eq!(
         desk.commands()[0][1],
         "--remote-ssh-command=ssh postgres@db2"
     );
+    assert_eq!(desk.commands()[0].last().unwrap(), "/srv/r/named");
 }
 
 #[test]
