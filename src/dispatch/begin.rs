@@ -61,10 +61,10 @@ impl Dispatch {
             caller,
             context: &context,
         };
-        let begun = self
+        let handed_in = self
             .admit_and_begin(&call, name, parameters, &mut entry)
             .await;
-        entry.status = Some(match &begun {
+        entry.status = Some(match &handed_in {
             // The line about its acceptance stands, and its supervisor writes one about its end.
             Ok(HandedIn::New(submitted)) => return Ok(submitted.ticket.clone()),
             Ok(HandedIn::Running(ticket)) => {
@@ -79,7 +79,7 @@ impl Dispatch {
         });
         entry.duration_ms = u64::try_from(began.elapsed().as_millis()).ok();
         self.note(entry).await;
-        match begun? {
+        match handed_in? {
             HandedIn::New(submitted) => Ok(submitted.ticket),
             HandedIn::Running(ticket) => Ok(ticket),
         }

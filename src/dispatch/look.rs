@@ -103,7 +103,7 @@ impl Dispatch {
                         outputs => outputs,
                     },
                 };
-                return Ok(Some(whole(view, outputs)));
+                return Ok(Some(whole(view, outputs.as_ref())));
             }
         });
         looked.await.map_err(Refusal::internal)?
@@ -253,7 +253,7 @@ impl Now {
     }
 }
 
-fn whole(view: View, outputs: Option<Outputs>) -> Whole {
+fn whole(view: View, outputs: Option<&Outputs>) -> Whole {
     let outcome = Outcome::from(&view.state);
     let (ended, detail) = match &view.state {
         State::Ended(result) => (Some(Ended::from(result)), result.detail.clone()),
@@ -278,7 +278,7 @@ fn whole(view: View, outputs: Option<Outputs>) -> Whole {
 }
 
 /// Standard output, and behind it standard error.
-fn text(outputs: Outputs) -> String {
+fn text(outputs: &Outputs) -> String {
     let mut text = String::from_utf8_lossy(&outputs.stdout).into_owned();
     if !outputs.stderr.is_empty() {
         if !text.is_empty() && !text.ends_with('\n') {
