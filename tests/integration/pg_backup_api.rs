@@ -3,6 +3,7 @@
 mod lives;
 mod old_files;
 mod real;
+mod refusals;
 mod requests;
 mod rights;
 

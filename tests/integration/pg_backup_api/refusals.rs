@@ -1,0 +1,171 @@
+//! What begins nothing, and the words that say why.
+
+use serde_json::{Value, json};
+
+use super::{Desk, MAIN, error, recovery};
+
+/// What is said of a body that says nothing.
+const NOTHING: &str = "400 Bad Request: Minimum barman options not met for server 'main'";
+
+#[test]
+fn what_is_no_operation_is_refused_in_the_words_that_clients_know() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let incomplete = "400 Bad Request: Make sure all options/arguments are met and try again";
+    let without = |key: &str| {
+        let mut body = recovery("/srv/r/x");
+        body.as_object_mut().unwrap().remove(key);
+        body
+    };
+    for (body, text) in [
+        (json!({}), NOTHING),
+        (json!(null), NOTHING),
+        (
+            without("backup_id"),
+            "400 Bad Request: Request body is missing ``backup_id``",
+        ),
+        (without("destination_directory"), incomplete),
+        (without("remote_ssh_command"), incomplete),
+        (json!({"type": "config_switch"}), incomplete),
+        (json!({"type": "config_switch", "reset": false}), incomplete),
+        (
+            json!({"type": "config_switch", "model_name": 1}),
+            incomplete,
+        ),
+        (
+            json!({"type": "config_switch", "model_name": "m", "reset": true}),
+            incomplete,
+        ),
+    ] {
+        assert_eq!(error(admin.post(MAIN, &body), 400), text, "{body}");
+    }
+    for body in [
+        json!([1]),
+        json!("x"),
+        json!({"type": "nosuch"}),
+        json!({"type": "config_update", "changes": []}),
+        json!({"type": null}),
+    ] {
+        error(admin.post(MAIN, &body), 400);
+    }
+    for (key, values) in [
+        (
+            "backup_id",
+            vec![json!(1), json!([]), json!({}), json!(true), Value::Null],
+        ),
+        (
+            "destination_directory",
+            vec![json!(1), json!(["/srv/r/x"]), json!("relative"), json!("")],
+        ),
+        (
+            "remote_ssh_command",
+            vec![json!(1), json!(false), json!("")],
+        ),
+        ("server_name", vec![json!("other")]),
+        ("unheard_of", vec![json!("x")]),
+    ] {
+        for value in values {
+            let mut body = recovery("/srv/r/x");
+            body[key] = value;
+            error(admin.post(MAIN, &body), 400);
+        }
+    }
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let nowhere = "/servers/nosuch/operations";
+    assert_eq!(
+        error(admin.post(nowhere, &recovery("/srv/r/x")), 404),
+        "404 Not Found: Server 'nosuch' does not exist"
+    );
+    for target in [nowhere.to_owned(), format!("{nowhere}/20240101T000000")] {
+        assert_eq!(
+            error(admin.get(&target), 404),
+            "404 Not Found: No barman config found for 'nosuch'."
+        );
+    }
+    let mut body = recovery("/srv/r/x");
+    body["backup_id"] = "20200101T000000".into();
+    assert_eq!(
+        error(admin.post(MAIN, &body), 404),
+        "404 Not Found: Backup '20200101T000000' does not exist"
+    );
+    for id in [
+        "x",
+        "20200101T000000-000000000000",
+        "20200101T000000",
+        "..%2Fx",
+    ] {
+        assert_eq!(
+            error(admin.get(&format!("{MAIN}/{id}")), 404),
+            "404 Not Found: Resource not found",
+            "{id}"
+        );
+    }
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn an_update_without_its_changes_and_a_body_without_its_form_begin_nothing() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let instance = "/operations";
+    assert_eq!(
+        error(admin.post(instance, &json!({})), 400),
+        "400 Bad Request: Minimum barman options not met for instance operation"
+    );
+    for body in [
+        json!({"type": "config_update"}),
+        json!({"changes": []}),
+        json!({"type": "recovery"}),
+        json!({"type": "config_update", "changes": "x"}),
+        json!({"type": "config_update", "changes": [{"scope": "server"}]}),
+    ] {
+        error(admin.post(instance, &body), 400);
+    }
+    let raw = |headers: &[(&str, &str)], body: &[u8]| {
+        error(admin.request("POST", MAIN, headers, body), 400)
+    };
+    raw(&[], b"{\"type\":\"recovery\"}");
+    raw(&[("Content-Type", "text/plain")], b"{}");
+    raw(&[("Content-Type", "application/json")], b"{");
+    raw(
+        &[("Content-Type", "application/json")],
+        b"{\"type\":\"recovery\",\"type\":\"recovery\"}",
+    );
+    assert_eq!(raw(&[("Content-Type", "application/json")], b""), NOTHING);
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn a_restore_goes_to_a_target_and_nowhere_else_whoever_asks() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    for (key, value) in [
+        ("remote_ssh_command", "id > /tmp/x; false"),
+        ("remote_ssh_command", "ssh postgres@db3"),
+        ("remote_ssh_command", "ssh  postgres@db2"),
+        ("destination_directory", "/srv/other"),
+        ("destination_directory", "/srv/rx"),
+    ] {
+        let mut body = recovery("/srv/r/x");
+        body[key] = value.into();
+        let text = error(admin.post(MAIN, &body), 403);
+        assert!(text.contains("[target:NAME]"), "{value}: {text}");
+    }
+    let mut both = recovery("/srv/r/x");
+    both["target"] = "db2".into();
+    error(admin.post(MAIN, &both), 400);
+    let mut unknown = recovery("/srv/r/x");
+    unknown
+        .as_object_mut()
+        .unwrap()
+        .remove("remote_ssh_command");
+    unknown["target"] = "db3".into();
+    error(admin.post(MAIN, &unknown), 403);
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
