@@ -45,19 +45,20 @@ impl Store {
     /// One job is accepted at a time, whichever process asks.
     ///
     /// # Errors
-    /// When `limit` jobs are open already, the same exclusive job is among them, or the store can't
-    /// record it. Nothing is left behind then.
+    /// When the same exclusive job is open already, `limit` jobs are, or the store can't record it. Nothing is left behind then.
     pub fn accept(&self, job: &Job, limit: usize) -> Result<AcceptedJob, Refused> {
         let lock_path = self.accept_lock();
         let _one_at_a_time = Lock::exclusive(&lock_path).map_err(StoreError::record(&lock_path))?;
         let open = self.open_tickets()?;
-        if open.len() >= limit {
-            return Err(Refused::QueueFull { open: open.len() });
-        }
+        let taken = open.len();
+        // A request that is repeated needs no room.
         if job.exclusive
             && let Some(ticket) = self.same_job(job, open)?
         {
             return Err(Refused::SameJob { ticket });
+        }
+        if taken >= limit {
+            return Err(Refused::QueueFull { open: taken });
         }
         let folder = self.job(&job.ticket);
         match self.write_accepted(job, &folder) {
@@ -373,6 +374,11 @@ mod tests {
             store.accept(&job(3), 2),
             Err(Refused::QueueFull { open: 2 })
         ));
+        // What runs already is told as that, also when there is no room.
+        assert!(
+            matches!(store.accept(&second, 2), Err(Refused::SameJob { ticket })
+            if ticket == first.ticket)
+        );
         assert_eq!(store.open_tickets().unwrap(), [first.ticket, third.ticket]);
         drop(held);
     }
