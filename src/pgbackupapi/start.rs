@@ -47,20 +47,21 @@ impl Operations {
         // Whoever may do nothing here learns nothing, not even what a body must have.
         self.check_start(caller, place, place.kinds())?;
         let document = Document::read(body)?.ok_or_else(|| nothing_said(place))?;
+        let server = match place {
+            Place::Instance => None,
+            Place::Server(name) => Some(self.existing(place).await?.ok_or_else(|| {
+                let words = format!("Server '{}' does not exist", cut(name));
+                Refusal::new(RefusalKind::NotFound, words)
+            })?),
+        };
         let kind = kind(place, &document)?;
         self.check_start(caller, place, &[kind])?;
-        let parameters = match place {
-            Place::Instance => update(&document)?,
-            Place::Server(name) => {
-                let server = self.existing(place).await?.ok_or_else(|| {
-                    let words = format!("Server '{}' does not exist", cut(name));
-                    Refusal::new(RefusalKind::NotFound, words)
-                })?;
-                match kind {
-                    Kind::Recovery => self.recovery(&server, &document).await?,
-                    Kind::ConfigSwitch => switch(&server, &document)?,
-                    Kind::ConfigUpdate => return Err(unknown_type(place)),
-                }
+        let parameters = match (server, kind) {
+            (None, Kind::ConfigUpdate) => update(&document)?,
+            (Some(server), Kind::Recovery) => self.recovery(&server, &document).await?,
+            (Some(server), Kind::ConfigSwitch) => switch(&server, &document)?,
+            (None, Kind::Recovery | Kind::ConfigSwitch) | (Some(_), Kind::ConfigUpdate) => {
+                return Err(unknown_type(place));
             }
         };
         Ok((kind, parameters))
@@ -118,6 +119,9 @@ impl Operations {
             return Err(Refusal::invalid("Request body is missing ``backup_id``"));
         }
         let backup = document.required("backup_id")?;
+        if backup.is_empty() {
+            return Err(incomplete());
+        }
         if !self.has_backup(server, &backup).await? {
             let words = format!("Backup '{}' does not exist", cut(&backup));
             return Err(Refusal::new(RefusalKind::NotFound, words));

@@ -51,7 +51,14 @@ fn what_is_no_operation_is_refused_in_the_words_that_clients_know() {
     for (key, values) in [
         (
             "backup_id",
-            vec![json!(1), json!([]), json!({}), json!(true), Value::Null],
+            vec![
+                json!(1),
+                json!([]),
+                json!({}),
+                json!(true),
+                Value::Null,
+                json!(""),
+            ],
         ),
         (
             "destination_directory",
@@ -82,18 +89,37 @@ fn what_does_not_exist_is_named() {
         error(admin.post(nowhere, &recovery("/srv/r/x")), 404),
         "404 Not Found: Server 'nosuch' does not exist"
     );
+    let odd = json!({"type": "nosuch"});
+    assert_eq!(
+        error(admin.post(nowhere, &odd), 404),
+        "404 Not Found: Server 'nosuch' does not exist"
+    );
     for target in [nowhere.to_owned(), format!("{nowhere}/20240101T000000")] {
         assert_eq!(
             error(admin.get(&target), 404),
             "404 Not Found: No barman config found for 'nosuch'."
         );
     }
-    let mut body = recovery("/srv/r/x");
-    body["backup_id"] = "20200101T000000".into();
-    assert_eq!(
-        error(admin.post(MAIN, &body), 404),
-        "404 Not Found: Backup '20200101T000000' does not exist"
-    );
+    let long = "x".repeat(5000);
+    for word in [
+        "20200101T000000",
+        "a",
+        "-",
+        "last-",
+        "failed",
+        "--help",
+        "20260102T000000\n",
+        "../20260102T000000",
+        &long,
+    ] {
+        let mut body = recovery("/srv/r/x");
+        body["backup_id"] = word.into();
+        let named: String = word.chars().take(200).collect();
+        assert_eq!(
+            error(admin.post(MAIN, &body), 404),
+            format!("404 Not Found: Backup '{named}' does not exist")
+        );
+    }
     for id in [
         "x",
         "20200101T000000-000000000000",
@@ -167,5 +193,110 @@ fn a_restore_goes_to_a_target_and_nowhere_else_whoever_asks() {
         .remove("remote_ssh_command");
     unknown["target"] = "db3".into();
     error(admin.post(MAIN, &unknown), 403);
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn a_value_of_any_other_type_is_refused_in_every_place() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let values = [
+        "1", "-0", "1.5", "1e400", "true", "null", "[]", "[\"x\"]", "{}", &deep,
+    ];
+    let json = [("Content-Type", "application/json")];
+    let refused = |target: &str, body: &str| {
+        let answer = admin.request("POST", target, &json, body.as_bytes());
+        let text = error(answer, 400);
+        assert!(text.len() < 500, "{text}");
+    };
+    let recovery = recovery("/srv/r/x");
+    for value in values {
+        for (key, _) in recovery.as_object().unwrap() {
+            let mut body = recovery.clone();
+            body[key] = "HERE".into();
+            refused(MAIN, &body.to_string().replace("\"HERE\"", value));
+        }
+        let target = r#"{"backup_id":"latest","destination_directory":"/srv/r/x","target":HERE}"#;
+        refused(MAIN, &target.replace("HERE", value));
+        let switch = r#"{"type":"config_switch","model_name":HERE}"#;
+        refused(MAIN, &switch.replace("HERE", value));
+        let update = r#"{"type":"config_update","changes":HERE}"#;
+        refused("/operations", &update.replace("HERE", value));
+        let entry = r#"{"type":"config_update","changes":[HERE]}"#;
+        refused("/operations", &entry.replace("HERE", value));
+        if value != "true" {
+            let reset = r#"{"type":"config_switch","reset":HERE}"#;
+            refused(MAIN, &reset.replace("HERE", value));
+        }
+    }
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn a_directory_that_only_looks_as_if_it_lay_inside_is_refused() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let long = format!("/srv/r/{}", "x".repeat(4096));
+    for directory in [
+        "x",
+        "./x",
+        "/srv/r/../../etc",
+        "/srv/r/..",
+        "/srv/r/x/../../../etc",
+        "/",
+        "//",
+        "/srv",
+        "/srv/rx",
+        "/srv/r/\0",
+        "/srv/r/x\n/etc",
+        "/srv/r/x\u{1b}",
+        "-x",
+        &long,
+    ] {
+        let answer = admin.post(MAIN, &recovery(directory));
+        assert!(
+            [400, 403].contains(&answer.status),
+            "{directory:?}: {answer:?}"
+        );
+        let status = answer.status;
+        error(answer, status);
+    }
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn an_update_sets_no_program_and_writes_no_line_of_its_own() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let update = |changes: &Value| {
+        let body = json!({"type": "config_update", "changes": [changes]});
+        admin.post("/operations", &body)
+    };
+    for key in [
+        "pre_backup_script",
+        "PRE_BACKUP_SCRIPT",
+        "ssh_command",
+        "barman_home",
+    ] {
+        let change = json!({"scope": "server", "server_name": "main", key: "id"});
+        let answer = update(&change);
+        let status = answer.status;
+        assert!([400, 403].contains(&status), "{key}: {answer:?}");
+        assert!(error(answer, status).contains(&key.to_lowercase()), "{key}");
+    }
+    for (key, value) in [
+        ("description", "hello\n[pwned]\ndescription = x"),
+        ("description", "x\r[pwned]"),
+        ("server_name", "x]\npre_backup_script = id\n[y"),
+        ("scope", "global"),
+    ] {
+        let mut change = json!({"scope": "server", "server_name": "main", "description": "x"});
+        change[key] = value.into();
+        let answer = update(&change);
+        let status = answer.status;
+        assert!([400, 403, 404].contains(&status), "{value:?}: {answer:?}");
+        error(answer, status);
+    }
     assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
 }
