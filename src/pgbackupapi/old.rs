@@ -3,6 +3,7 @@
 //! `BARMAN_HOME/[SERVER/]jobs/ID.json` says what was wanted, `…/output/ID.json` how it ended
 //! (`server_operation.py` of pg-backup-api 2.2). They are read and never written.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crate::dispatch::{Refusal, RefusalKind};
 use crate::redact;
 use crate::runner::Host;
 use crate::runner::files::FilesError;
+
+/// Files of one list that are left out because they can't be read; more are a fault to be told.
+const LEFT_OUT: u32 = 16;
 
 /// An id of pg-backup-api: the local second, `YYYYmmddTHHMMSS`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +68,8 @@ struct JobFile {
 /// The file that says how it ended; it repeats the other one.
 #[derive(Deserialize)]
 struct OutputFile {
+    /// What does not say that it went well did not.
+    #[serde(default)]
     success: bool,
     operation_type: Option<String>,
     start_time: Option<String>,
@@ -167,6 +173,8 @@ pub(super) async fn list(
         let names = match config.host().list(&jobs) {
             Ok(names) => names,
             Err(FilesError::NotFound { .. } | FilesError::NotAFile { .. }) => Vec::new(),
+            // Which of them are the latest can't be told; there are more for certain.
+            Err(FilesError::TooMany { .. }) => return Ok((Vec::new(), true)),
             Err(error) => return Err(unreadable(error)),
         };
         let mut ids: Vec<OldId> = names.iter().filter_map(|name| id_of(name)).collect();
@@ -177,11 +185,11 @@ pub(super) async fn list(
             .iter()
             .map(|id| jobs.join(format!("{}.json", id.0)))
             .collect();
-        let found = read(config.host(), &paths)?;
-        let old = ids
-            .into_iter()
-            .zip(found)
-            .filter_map(|(id, job)| Old::of(id, job.as_deref(), None));
+        let mut found = read_what_can_be(config.host(), paths.clone())?;
+        let old = ids.into_iter().zip(&paths).filter_map(|(id, path)| {
+            let job = found.remove(path)?;
+            Old::of(id, Some(&job), None)
+        });
         Ok((old.collect(), more))
     });
     listed.await.map_err(Refusal::internal)?
@@ -211,6 +219,36 @@ fn folder(config: &ConfigFiles, place: &Place) -> Result<Option<PathBuf>, Refusa
 
 fn is_folder(name: &str) -> bool {
     !name.contains('/') && !["", ".", ".."].contains(&name)
+}
+
+/// Reads files, those left out that are none or may not be read: one of them must not hide all others.
+fn read_what_can_be(
+    host: &Host,
+    mut paths: Vec<PathBuf>,
+) -> Result<HashMap<PathBuf, Vec<u8>>, Refusal> {
+    let mut left_out = 0;
+    loop {
+        if paths.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let odd = match host.read(&paths) {
+            Ok(found) => {
+                let read = paths.into_iter().zip(found);
+                return Ok(read
+                    .filter_map(|(path, found)| Some((path, found?.bytes)))
+                    .collect());
+            }
+            Err(
+                FilesError::NotAFile { path }
+                | FilesError::NotPermitted { path }
+                | FilesError::TooLarge { path, .. },
+            ) if left_out < LEFT_OUT && paths.contains(&path) => path,
+            Err(error) => return Err(unreadable(error)),
+        };
+        tracing::warn!(path = %odd.display(), "a job file of pg-backup-api can't be read");
+        paths.retain(|path| *path != odd);
+        left_out += 1;
+    }
 }
 
 fn read(host: &Host, paths: &[PathBuf]) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
@@ -294,6 +332,8 @@ mod tests {
             failed.line(),
             json!({"id": "20240102T030405", "type": "recovery"})
         );
+        let unsaid = old(Some(JOB), Some("{}")).unwrap();
+        assert_eq!(unsaid.status(), "FAILED");
     }
 
     #[test]

@@ -142,4 +142,15 @@ fn no_id_leads_out_of_the_folder_and_no_file_holds_an_answer_up() {
     }
     let answer = admin.get(&format!("{MAIN}/20240102T030405"));
     assert_eq!(answer.status, 502, "{answer:?}");
+    // The others are still there.
+    home.put("main", "20240102T030404", "recovery", Some(true));
+    home.put("main", "20240102T030407", "recovery", None);
+    let listed = admin.get(MAIN).expect(200).json();
+    assert_eq!(
+        listed,
+        json!({"operations": [
+            {"id": "20240102T030407", "type": "recovery"},
+            {"id": "20240102T030404", "type": "recovery"},
+        ]})
+    );
 }
