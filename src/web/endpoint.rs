@@ -159,25 +159,27 @@ impl Endpoint {
         let mut given = raw.split('/');
         for wanted in self.row.path.split('/') {
             let Some(segment) = given.next() else {
-                return Err(Failure::no_route());
+                return Err(Failure::no_route(self.row.family));
             };
             if wanted == COMMAND {
-                let command = CommandName::parse(segment).map_err(|_| Failure::no_route())?;
+                let command =
+                    CommandName::parse(segment).map_err(|_| Failure::no_route(self.row.family))?;
                 named.command = Some(command);
             } else if wanted == REVISION {
-                let revision = Ticket::parse(segment).map_err(|_| Failure::no_route())?;
+                let revision =
+                    Ticket::parse(segment).map_err(|_| Failure::no_route(self.row.family))?;
                 named.revision = Some(revision);
             } else if wanted == SERVER {
                 named.server = Some(text(segment)?);
             } else if wanted == OPERATION {
                 named.operation = Some(text(segment)?);
             } else if wanted != segment {
-                return Err(Failure::no_route());
+                return Err(Failure::no_route(self.row.family));
             }
         }
         match given.next() {
             None => Ok(named),
-            Some(_) => Err(Failure::no_route()),
+            Some(_) => Err(Failure::no_route(self.row.family)),
         }
     }
 
@@ -286,9 +288,9 @@ impl Endpoint {
 /// A segment of a path as text; the names in this family's paths have no alphabet of their own.
 fn text(segment: &str) -> Result<String, Failure> {
     let text = RawStr::new(segment).percent_decode();
-    let text = text.map_err(|_| Failure::no_route())?;
+    let text = text.map_err(|_| Failure::no_route(Family::PgBackupApi))?;
     if text.is_empty() {
-        return Err(Failure::no_route());
+        return Err(Failure::no_route(Family::PgBackupApi));
     }
     Ok(text.into_owned())
 }

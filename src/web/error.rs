@@ -75,12 +75,19 @@ impl Failure {
         })
     }
 
-    /// The one answer to a path that is not in the table.
-    pub(super) fn no_route() -> Self {
-        Self::new(
-            RefusalKind::NotFound,
-            "no such route; paths are exact, in lower case and without a trailing slash",
-        )
+    /// The one answer to a path that is not in the table, in the words of the family it looks like.
+    pub(super) fn no_route(family: Family) -> Self {
+        let words = match family {
+            Family::Barmanapi => {
+                "no such route; paths are exact, in lower case and without a trailing slash"
+            }
+            // It is one of the texts that pg-backup-api sends as JSON.
+            Family::PgBackupApi => {
+                "The requested URL was not found on the server. \
+                 If you entered the URL manually please check your spelling and try again."
+            }
+        };
+        Self::new(RefusalKind::NotFound, words)
     }
 
     /// A method that the route does not take, with those that it does.
@@ -329,10 +336,7 @@ fn catch<'r>(status: Status, request: &'r Request<'_>) -> catcher::BoxFuture<'r>
     let kind = kind_of(status);
     let family = family_of(request.uri().path().raw().as_str());
     let failure = match kind {
-        RefusalKind::NotFound if family == Family::PgBackupApi => {
-            Failure::new(kind, "there is no such route")
-        }
-        RefusalKind::NotFound => Failure::no_route(),
+        RefusalKind::NotFound => Failure::no_route(family),
         RefusalKind::InvalidParameter => Failure::new(
             kind,
             "the request cannot be read; its method or its target is not known",

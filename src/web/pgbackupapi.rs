@@ -3,7 +3,7 @@
 
 use super::App;
 use super::error::Failure;
-use super::routes::{Call, Work};
+use super::routes::{Call, Family, Work};
 use crate::auth::Caller;
 use crate::pgbackupapi::{Place, Request, Task};
 
@@ -37,7 +37,10 @@ pub(super) fn operations<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Wo
 /// `/operations/<operation>` and `/servers/<server>/operations/<operation>`: one of them.
 pub(super) fn operation<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
     answer(app, caller, call, |call| {
-        let id = call.operation.take().ok_or_else(Failure::no_route)?;
+        let id = call
+            .operation
+            .take()
+            .ok_or_else(|| Failure::no_route(Family::PgBackupApi))?;
         Ok(Task::One(place(call), id))
     })
 }

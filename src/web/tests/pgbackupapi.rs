@@ -72,7 +72,11 @@ fn an_error_is_one_text_with_its_status() {
         text,
         "405 Method Not Allowed: PUT is not allowed here; use GET, POST"
     );
-    assert!(error(Method::Get, "/servers/main/nowhere", true).starts_with("404 Not Found: "));
+    let nowhere = "404 Not Found: The requested URL was not found on the server. \
+                   If you entered the URL manually please check your spelling and try again.";
+    for path in ["/servers/main/nowhere", "/operations/x/y", "/servers/main"] {
+        assert_eq!(error(Method::Get, path, true), nowhere, "{path}");
+    }
     assert!(error(Method::Get, "/operations?limit=1", true).starts_with("400 Bad Request: "));
     let answer = client.post("/diagnose").header(bearer()).dispatch();
     assert_eq!(answer.headers().get_one("Allow"), Some("GET"));
