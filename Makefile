@@ -1,5 +1,5 @@
 # Every target is a script of tests/lab: each of them says at its head what it does and needs.
-.PHONY: help demo demo-stop transcript test bench faults fuzz deb deb-test lint clean
+.PHONY: help demo demo-stop transcript test bench side-by-side faults fuzz deb deb-test lint clean
 
 help:
 	@echo 'make demo        start a PostgreSQL, a Barman and barmanapi, and show a backup over HTTP (REMOTE=1: with Barman reached over SSH)'
@@ -7,6 +7,7 @@ help:
 	@echo 'make transcript  run the demo and write what it showed into README.md'
 	@echo 'make test        every test, on a real Barman that is brought up and taken down (KEEP_LAB=1: left up)'
 	@echo 'make bench       the measurements'
+	@echo 'make side-by-side  the same requests to pg-backup-api, which is fetched for it, and to barmanapi: what each answers'
 	@echo 'make faults      break things on purpose, up to 30 minutes, and write what was lost into share/doc/FAULTS.md'
 	@echo 'make fuzz        any bytes for a minute at each reader of texts (a nightly compiler)'
 	@echo 'make deb         a Debian package, in .lab/package'
@@ -29,6 +30,9 @@ test:
 bench:
 	@test -x tests/lab/bench.sh || { echo 'failed: tests/lab/bench.sh is missing' >&2; exit 1; }
 	@tests/lab/bench.sh
+
+side-by-side:
+	@tests/lab/side-by-side.sh
 
 faults:
 	@tests/lab/faults.sh
