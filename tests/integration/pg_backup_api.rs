@@ -50,6 +50,7 @@ impl Desk {
             &[
                 section("admin", "[]", "[]"),
                 section("patroni", "['barman/restore@main']", "[]"),
+                section("switcher", "['barman/config-switch@main']", "[]"),
                 section("tenant", "['barman@main', 'history']", "[]"),
                 section(
                     "reader",

@@ -31,6 +31,28 @@ fn a_user_with_the_one_right_restores_and_follows_and_does_nothing_else() {
 }
 
 #[test]
+fn a_right_to_one_kind_tells_nothing_about_another() {
+    let desk = Desk::new(&json!({}), &[]);
+    let switch = json!({"type": "config_switch"});
+    error(desk.caller("patroni").post(MAIN, &switch), 403);
+    let switcher = desk.caller("switcher");
+    error(switcher.post(MAIN, &switch), 400);
+    // Neither which backups there are, nor what is missing.
+    for backup in ["latest", "20200101T000000"] {
+        let body = json!({"type": "recovery", "backup_id": backup});
+        error(switcher.post(MAIN, &body), 403);
+    }
+    error(switcher.post(MAIN, &json!({"type": "recovery"})), 403);
+    let reset = json!({"type": "config_switch", "reset": true});
+    let id = begun(switcher.post(MAIN, &reset));
+    assert_eq!(ended(&switcher, &id)["status"], "DONE");
+    assert_eq!(
+        desk.stand_in.commands(),
+        [["config-switch", "--reset", "--", "main"]]
+    );
+}
+
+#[test]
 fn a_denied_command_is_denied_here_too_and_so_is_a_denied_path() {
     let desk = Desk::new(&json!({"diagnose": {"stdout": "{}"}}), &[]);
     let barred = desk.caller("barred");
