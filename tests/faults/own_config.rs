@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::bench::Bench;
-use super::config::{names, revisions, settled};
+use super::config::{Way, names, revisions, settled};
 use super::crash::{deed, points};
 use super::rig::{Barman, Lab, Site, StandIn};
 use super::run::{Fault, Run};
@@ -16,22 +16,14 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "own_config",
         how: "the service is killed at each system call of `/config/barmanapi/change`, which changes two keys, and started again",
-        provoke: replaced,
+        provoke: |run| provoke(run, Way::Replaced),
     },
     Fault {
         name: "own_config_in_place",
         how: "the same where the file may be written and its folder may not",
-        provoke: in_place,
+        provoke: |run| provoke(run, Way::InPlace),
     },
 ];
-
-fn replaced(run: &mut Run) {
-    provoke(run, false);
-}
-
-fn in_place(run: &mut Run) {
-    provoke(run, true);
-}
 
 pub struct Desk {
     pub bench: Bench,
@@ -40,7 +32,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(in_place: bool) -> Self {
+    pub fn new(way: Way) -> Self {
         let stand_in = StandIn::new();
         let settings = ["barman.queue = 100", "log.backup_count = 7"];
         let site = Site::new(&Barman::StandIn(&stand_in), &settings);
@@ -48,7 +40,7 @@ impl Desk {
         let text = fs::read_to_string(&file).unwrap();
         Lab::get().write(&file, &format!("# ours\n{text}# the end"), 0o600);
         let bench = Bench::on(stand_in, site);
-        if in_place {
+        if way == Way::InPlace {
             let folder = folder.display().to_string();
             Lab::as_root(&["chmod", "755", &folder]);
             Lab::as_root(&["chown", "root", &folder]);
@@ -79,8 +71,8 @@ fn changed(text: &str, number: usize) -> String {
     wanted
 }
 
-fn provoke(run: &mut Run, in_place: bool) {
-    let mut desk = Desk::new(in_place);
+fn provoke(run: &mut Run, way: Way) {
+    let mut desk = Desk::new(way);
     let (mut old, mut new, mut number) = (0, 0, 0);
     points(run, &mut |run, at| {
         number += 1;

@@ -2,7 +2,7 @@
 //! the other.
 
 use super::bench::Bench;
-use super::config::{self, names, revisions, settled};
+use super::config::{self, Place, Way, names, revisions, settled};
 use super::crash::{deed, every, points};
 use super::own_config;
 use super::run::{Fault, Run};
@@ -25,7 +25,7 @@ pub const FAULTS: &[Fault] = &[
 const STRIDE: usize = 3;
 
 fn barman(run: &mut Run) {
-    let mut desk = config::Desk::new(false);
+    let mut desk = config::Desk::new(Way::Replaced, Place::Here);
     desk.forget(0);
     let (mut old, mut new, mut number) = (0, 0, 0);
     every(run, STRIDE, &mut |run, at| {
@@ -59,7 +59,7 @@ fn barman(run: &mut Run) {
 }
 
 fn own(run: &mut Run) {
-    let mut desk = own_config::Desk::new(false);
+    let mut desk = own_config::Desk::new(Way::Replaced);
     let (mut old, mut new, mut number) = (0, 0, 0);
     points(run, &mut |run, at| {
         number += 1;
