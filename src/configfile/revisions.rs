@@ -144,6 +144,10 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut builder = DirBuilder::new();
                 builder.recursive(true).mode(0o700).create(&self.folder)?;
+                // A record that a power cut must not take needs a folder that it does not take.
+                for folder in self.folder.ancestors().take(2) {
+                    atomicfile::sync_parent(folder)?;
+                }
                 Lock::exclusive(&path)?
             }
             other => other?,

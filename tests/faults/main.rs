@@ -39,6 +39,7 @@ mod malformed;
 mod months;
 mod oracle;
 mod order;
+mod order_of_changes;
 mod own_config;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/archive/past.rs"]
@@ -82,6 +83,7 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("processes", processes::FAULTS),
     ("crash", crash::FAULTS),
     ("crash", order::FAULTS),
+    ("crash", order_of_changes::FAULTS),
     ("crash", config::FAULTS),
     ("crash", own_config::FAULTS),
     ("crash", rollback::FAULTS),

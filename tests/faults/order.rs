@@ -16,24 +16,24 @@ pub const FAULTS: &[Fault] = &[Fault {
     provoke: order,
 }];
 
-/// One call: who made it, its text, whether it succeeded.
+/// A call that succeeded.
 #[derive(Clone)]
-struct Call {
-    text: String,
+pub struct Call {
+    pub text: String,
 }
 
 impl Call {
-    fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.text.split('(').next().unwrap_or_default()
     }
 
     /// The paths in quotes.
-    fn quoted(&self) -> Vec<&str> {
+    pub fn quoted(&self) -> Vec<&str> {
         self.text.split('"').skip(1).step_by(2).collect()
     }
 
     /// The path behind the first descriptor, or behind the result.
-    fn descriptor(&self) -> Option<&str> {
+    pub fn descriptor(&self) -> Option<&str> {
         let (_, rest) = self.text.split_once('<')?;
         Some(rest.split_once('>')?.0)
     }
@@ -141,8 +141,8 @@ fn violations(calls: &[Call], watched: &[String], says: &dyn Fn(&Call) -> bool) 
     found
 }
 
-/// Watches a process, its threads and its children.
-struct Strace {
+/// Watches processes, their threads and their children.
+pub struct Strace {
     child: Child,
     output: std::path::PathBuf,
 }
@@ -150,27 +150,33 @@ struct Strace {
 const TRACED: &str = "trace=openat,write,writev,pwrite64,sendto,sendmsg,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,exit_group";
 
 impl Strace {
-    fn attach(bench: &Bench, pid: u32) -> Self {
+    pub fn attach(bench: &Bench, pids: &[u32]) -> Self {
         let output = bench.site.file("strace");
-        let child = Command::new("strace")
+        let mut command = Command::new("strace");
+        command
             .args(["-f", "-y", "-s", "200", "-e", TRACED, "-o"])
-            .arg(&output)
-            .args(["-p", &pid.to_string()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let status = format!("/proc/{pid}/status");
-        eventually("strace", || {
-            let text = fs::read_to_string(&status).unwrap();
-            let tracer = text
-                .lines()
-                .find_map(|line| line.strip_prefix("TracerPid:"));
-            (tracer?.trim() != "0").then_some(())
-        });
+            .arg(&output);
+        for pid in pids {
+            command.args(["-p", &pid.to_string()]);
+        }
+        let child = command.stderr(Stdio::null()).spawn().unwrap();
+        for pid in pids {
+            eventually("strace", || Self::follows(*pid).then_some(()));
+        }
         Self { child, output }
     }
 
-    fn end(mut self) -> Vec<Call> {
+    /// Whether a process is watched, or is gone.
+    pub fn follows(pid: u32) -> bool {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+            return true;
+        };
+        let mut lines = text.lines();
+        let tracer = lines.find_map(|line| line.strip_prefix("TracerPid:"));
+        tracer.is_some_and(|tracer| tracer.trim() != "0")
+    }
+
+    pub fn end(mut self) -> Vec<Call> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         self.child.wait().unwrap();
@@ -182,7 +188,7 @@ impl Strace {
 
 /// Holds one operation, and that the check would see each sync that were left out. Returns how many
 /// it would see.
-fn hold(
+pub fn hold(
     run: &mut Run,
     what: &str,
     calls: &[Call],
@@ -214,7 +220,7 @@ fn order(run: &mut Run) {
     let mut seen = Vec::new();
     for turn in 0..run.of(10, 1) {
         // Accepted: all of it on disk before 202 leaves.
-        let strace = Strace::attach(&bench, bench.server.pid());
+        let strace = Strace::attach(&bench, &[bench.server.pid()]);
         let target = format!("/barman/backup?server_name=main&name=n{turn}");
         let ticket = bench.ada().request("POST", &target, &[], b"").ticket();
         bench.ended(&ticket);
@@ -257,7 +263,7 @@ fn order(run: &mut Run) {
         seen.push(hold(run, "end", &ending, &[folder], &closes));
         // Users; the tokens of before are gone with each logout.
         let users = bench.site.file("client.conf").display().to_string();
-        let strace = Strace::attach(&bench, bench.server.pid());
+        let strace = Strace::attach(&bench, &[bench.server.pid()]);
         let token = bench.site.token("ada");
         bench
             .server
@@ -281,7 +287,7 @@ fn order(run: &mut Run) {
         ] {
             let mut child =
                 super::crash::held_command(&bench.site, &words, "correct horse battery\n");
-            let strace = Strace::attach(&bench, child.id());
+            let strace = Strace::attach(&bench, &[child.id()]);
             let pid = rustix::process::Pid::from_child(&child);
             rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
             assert!(child.wait().unwrap().success());
