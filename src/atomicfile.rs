@@ -16,9 +16,12 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When the directory can't be written, the disk is full, or the owner can't be kept. The old file
-/// is then untouched and no temporary file is left.
+/// is then untouched and no temporary file is left. Only where the disk fails to sync the directory
+/// is the new file there all the same.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // What can fail here fails before anything is changed.
+    let folder = File::open(parent(&path))?;
     let old = fs::metadata(&path).ok();
     let temporary = temporary_name(&path)?;
     let written = write_new(&temporary, content, old.as_ref(), mode)
@@ -27,20 +30,22 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         drop(fs::remove_file(&temporary));
         return Err(error);
     }
-    sync_parent(&path)
+    folder.sync_all()
 }
 
 /// Creates a file that must not exist yet, with these bytes, synced together with its directory.
 ///
 /// # Errors
-/// When the file exists, or can't be written; a partly written file is removed.
+/// When the file exists, or can't be written; a partly written file is removed. Only where the disk
+/// fails to sync the directory is the file there all the same: somebody may have read it.
 pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let folder = File::open(parent(path))?;
     let temporary = temporary_name(path)?;
     let written =
         write_new(&temporary, content, None, mode).and_then(|()| fs::hard_link(&temporary, path));
     drop(fs::remove_file(&temporary));
     written?;
-    sync_parent(path)
+    folder.sync_all()
 }
 
 /// Removes what replacements of a file that were killed have left beside it. For whoever holds a

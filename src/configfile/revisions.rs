@@ -209,8 +209,13 @@ impl Journal {
             id: revision.id.clone(),
         };
         let bytes = serde_json::to_vec(revision)?;
-        atomicfile::create(&self.folder.join(place.file(RECORD)), &bytes, 0o600)?;
-        Ok(place)
+        let path = self.folder.join(place.file(RECORD));
+        let written = atomicfile::create(&path, &bytes, 0o600);
+        if written.is_err() {
+            // Nothing is changed then, so nothing of it may be listed. The name is nobody else's.
+            drop(fs::remove_file(&path));
+        }
+        written.map(|()| place)
     }
 
     /// Marks a change as made.

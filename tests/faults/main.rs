@@ -45,6 +45,7 @@ mod own_config;
 #[path = "../integration/archive/past.rs"]
 mod past;
 mod processes;
+mod requests;
 #[allow(
     dead_code,
     unused_imports,

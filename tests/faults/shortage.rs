@@ -1,15 +1,14 @@
 //! System calls that fail, and limits that are reached.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, ends, has_word};
 use super::calls;
-use super::rig::{Answer, Barman, Lab, Site, StandIn};
+use super::requests::{REQUESTS, bench, prepare};
+use super::rig::Answer;
 use super::run::{Fault, Run, Times, eventually, ms};
 use super::trace::{Deed, Orders, Trace};
 
@@ -109,86 +108,6 @@ fn trace(bench: &Bench, roles: &str, failure: Option<&Failure>) -> Trace {
     })
 }
 
-/// The requests, `@` standing for a word of their own, `~` for a number and `#` for a ticket.
-const REQUESTS: &[(&str, &str)] = &[
-    ("POST", "/barman/backup?server_name=main&name=n@"),
-    ("GET", "/barman/list-backups?server_name=main"),
-    (
-        "POST",
-        "/barman/keep?server_name=main&backup_id=@&target=full",
-    ),
-    ("GET", "/history/list?limit=5"),
-    ("GET", "/history/result?ticket=#"),
-    ("POST", "/history/cancel?ticket=#"),
-    ("GET", "/auth/user"),
-    ("POST", "/auth/token"),
-    ("GET", "/auth/user/list"),
-    (
-        "POST",
-        "/auth/user/add?username=@&password=x&access=history",
-    ),
-    ("POST", "/auth/user/change?username=bob&deny=barman/n@"),
-    ("POST", "/auth/user/remove?username=eve"),
-    ("GET", "/config/barman"),
-    ("POST", "/config/barman/change?main.description=@"),
-    ("GET", "/config/barman/revisions"),
-    ("GET", "/config/barmanapi"),
-    (
-        "POST",
-        "/config/barmanapi/change?barman.job_timeout.check=~",
-    ),
-    ("GET", "/config/barmanapi/revisions"),
-    ("GET", "/barman/reload"),
-];
-
-fn send(bench: &Bench, request: usize, word: &str, ticket: &str) -> Option<Answer> {
-    let (method, target) = REQUESTS[request];
-    let number = word.rsplit('T').next().unwrap().trim_start_matches('0');
-    let target = target
-        .replace('@', word)
-        .replace('~', &format!("1{number}"))
-        .replace('#', ticket);
-    if target == "/auth/token" {
-        let words = base64::engine::general_purpose::STANDARD.encode("ada:correct horse battery");
-        let basic = format!("Basic {words}");
-        let headers = [("Authorization", basic.as_str())];
-        return bench.server.try_request(method, &target, &headers, b"");
-    }
-    bench.ask(method, &target)
-}
-
-/// A site with a configuration of Barman.
-fn bench() -> Bench {
-    let stand_in = StandIn::new();
-    let said = json!({"stdout": "said\n"});
-    let control = json!({"*": said, "backup": said, "servers": ["main", "other"]});
-    stand_in.control(&control);
-    let config = stand_in.folder().join("barman.conf");
-    let home = stand_in.folder().display().to_string();
-    let text = format!("[barman]\nbarman_home = {home}\n[main]\ndescription = Main\n");
-    Lab::get().write(&config, &text, 0o640);
-    let config = format!("barman.config_file = {}", config.display());
-    let site = Site::new(
-        &Barman::StandIn(&stand_in),
-        &["barman.queue = 5000", &config],
-    );
-    site.user("bob", &["--access", "history"]);
-    Bench::on(stand_in, site)
-}
-
-/// Lets the user be there whom the request removes.
-fn prepare(bench: &Bench, request: usize) {
-    if !REQUESTS[request].1.starts_with("/auth/user/remove") {
-        return;
-    }
-    let file = bench.site.file("client.conf");
-    let text = fs::read_to_string(&file).unwrap();
-    if !text.contains("[eve]") {
-        let eve = "\n[eve]\npassword = 26588e932c7ccfa1df309280702fe1b5\naccess = ['history']\n";
-        Lab::get().write(&file, &(text + eve), 0o600);
-    }
-}
-
 fn in_service(run: &mut Run) {
     if !calls::KNOWN {
         run.left_out = Some("the system calls of this kind of machine are not known here".into());
@@ -202,14 +121,17 @@ fn in_service(run: &mut Run) {
     bench.ada().closed(&first);
     let quiet: Vec<Vec<String>> = (0..REQUESTS.len())
         .map(|request| {
-            prepare(&bench, request);
-            let trace = trace(&bench, "serve", None);
             let word = format!("20250101T0000{request:02}");
-            let answer = send(&bench, request, &word, &first).unwrap();
+            let about = prepare(&bench, request, &word, &first);
+            let trace = trace(&bench, "serve", None);
+            let answer = about.send(&bench).unwrap();
             assert!(answer.status < 300, "{answer:?}");
-            trace.end()
+            let told = trace.end();
+            about.look_at(run, &bench, answer.status, "quiet");
+            told
         })
         .collect();
+    let help = bench.ada().get("/config/barman/help").expect(200).json();
     let all = all_failures(&quiet);
     run.measure(format!(
         "{} kinds of request, {} pairs of a call and an error",
@@ -222,24 +144,24 @@ fn in_service(run: &mut Run) {
         .partition(|failure| REQUESTS[failure.request].1 == "/barman/reload");
     // So does a change of Barman's configuration, which is tried on a copy first.
     let (config, all): (Vec<_>, Vec<_>) = all.into_iter().partition(|failure| {
-        REQUESTS[failure.request]
-            .1
-            .starts_with("/config/barman/change")
+        let target = REQUESTS[failure.request].1;
+        target.starts_with("/config/barman/change") || target.starts_with("/config/barman/roll")
     });
-    let mut failures = chosen(run, all, run.of(500, 60));
-    failures.extend(chosen(run, config, run.of(100, 20)));
-    failures.extend(chosen(run, reload, run.of(50, 0)));
+    let mut failures = chosen(run, all, run.of(600, 70));
+    failures.extend(chosen(run, config, run.of(200, 30)));
+    failures.extend(chosen(run, reload, run.of(40, 0)));
     let mut answers = BTreeMap::<u16, usize>::new();
     let mut back = Times::default();
+    let mut changes = 0;
     for (number, failure) in failures.iter().enumerate() {
         let word = format!("2026{:02}01T{:06}", 1 + number / 1000, number % 1000);
         if REQUESTS[failure.request].1 == "/barman/reload" {
             // Two of them have to be some seconds apart.
             std::thread::sleep(Duration::from_millis(2100));
         }
-        prepare(&bench, failure.request);
+        let about = prepare(&bench, failure.request, &word, &first);
         let trace = trace(&bench, "serve", Some(failure));
-        let answer = send(&bench, failure.request, &word, &first);
+        let answer = about.send(&bench);
         let told = trace.end();
         let status = answer.as_ref().map_or(0, |answer| answer.status);
         run.once();
@@ -268,7 +190,7 @@ fn in_service(run: &mut Run) {
         // A candidate of our configuration that can't be checked is refused with the reason.
         let own = REQUESTS[failure.request]
             .1
-            .starts_with("/config/barmanapi/change");
+            .starts_with("/config/barmanapi/");
         let unchecked = own && status == 400 && label().contains("(os error ");
         let fits = closed || unchecked || [200, 202, 429, 502, 503, 507].contains(&status);
         run.hold(fits, label);
@@ -279,6 +201,7 @@ fn in_service(run: &mut Run) {
                 format!("no Retry-After: {}", label())
             });
         }
+        changes += usize::from(about.look_at(run, &bench, status, &label()));
         if told.is_empty() || ![0, 2].contains(&failure.request) {
             continue;
         }
@@ -287,6 +210,8 @@ fn in_service(run: &mut Run) {
     }
     bench.settled();
     bench.no_panic(run);
+    let told = bench.ada().get("/config/barman/help").expect(200).json();
+    run.hold(told == help, || "another help than before".to_owned());
     let list = bench.ada().get("/auth/user/list").expect(200).json();
     run.hold(list.get("faults").is_none(), || {
         format!("a torn users file: {list}")
@@ -296,7 +221,7 @@ fn in_service(run: &mut Run) {
         .map(|(status, count)| format!("{count} × {status}"))
         .collect();
     run.measure(format!(
-        "answers: {}; answers again after {} (slowest {})",
+        "answers: {}; {changes} changes, whose files and revisions were as answered; answers again after {} (slowest {})",
         answers.join(", "),
         ms(back.within(0.5)),
         ms(back.slowest())
