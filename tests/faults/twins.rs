@@ -7,15 +7,23 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::bench::ask;
+use super::requests;
 use super::rig::{Answer, Barman, Server, Site, StandIn, User};
 use super::run::{Fault, Random, Run, Times, eventually, ms};
 use super::truth;
 
-pub const FAULTS: &[Fault] = &[Fault {
-    name: "both",
-    how: "three clients give commands to both; one or both are killed at a random moment and started again; users are changed through either",
-    provoke: both,
-}];
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        name: "both",
+        how: "three clients give commands to both; one or both are killed at a random moment and started again; users are changed through either",
+        provoke: both,
+    },
+    Fault {
+        name: "config",
+        how: "eight clients change keys of their own, four through each: of Barman's configuration and of barmanapi's",
+        provoke: config,
+    },
+];
 
 /// The ticket in an answer; a command that ended within its request has one as well.
 fn ticket_in(answer: &Answer) -> Option<String> {
@@ -206,4 +214,111 @@ fn everything(user: &User<'_>) -> HashSet<String> {
     }
     assert_eq!(all.len(), count, "a ticket is listed twice");
     all
+}
+
+/// Who changes what: the service, the file, and the key, whose values are numbers.
+const CHANGERS: [(usize, &str, &str); 8] = [
+    (0, "barman", "main.parallel_jobs"),
+    (0, "barman", "barman.check_timeout"),
+    (1, "barman", "main.check_timeout"),
+    (1, "barman", "barman.parallel_jobs"),
+    (0, "barmanapi", "barman.queue"),
+    (0, "barmanapi", "log.backup_count"),
+    (1, "barmanapi", "barman.max_jobs"),
+    (1, "barmanapi", "barman.job_timeout.check"),
+];
+
+fn config(run: &mut Run) {
+    let first = requests::bench();
+    let second = first.site.serve();
+    let servers = [&first.server, &second];
+    let token = &first.token;
+    let rounds = run.of(25, 6);
+    let change = |(server, file, key): (usize, &str, &str), value: usize| {
+        let target = format!("/config/{file}/change?{key}={value}");
+        ask(servers[server], token, "POST", &target).unwrap()
+    };
+    let stale: usize = std::thread::scope(|scope| {
+        let clients: Vec<_> = CHANGERS
+            .iter()
+            .enumerate()
+            .map(|(client, changer)| {
+                scope.spawn(move || {
+                    let mut stale = 0;
+                    for round in 1..=rounds {
+                        loop {
+                            let answer = change(*changer, 100 * client + round);
+                            if answer.status == 200 {
+                                break;
+                            }
+                            // Somebody was between the look and the change: once more.
+                            assert_eq!(answer.status, 412, "{answer:?}");
+                            stale += 1;
+                        }
+                    }
+                    stale
+                })
+            })
+            .collect();
+        clients.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    for (number, server) in servers.iter().enumerate() {
+        for file in ["barman", "barmanapi"] {
+            let user = server.with_token(token);
+            let shown = user.get(&format!("/config/{file}")).expect(200).json();
+            let changers = CHANGERS.iter().enumerate();
+            for (client, (_, _, name)) in changers.filter(|(_, (_, of, _))| *of == file) {
+                run.once();
+                let (section, key) = name.split_once('.').unwrap();
+                let wanted = (100 * client + rounds).to_string();
+                run.hold(shown["list"][section][key] == wanted, || {
+                    format!("{name} is not {wanted}, service {number}: {shown}")
+                });
+            }
+            let revisions = format!("/config/{file}/revisions?limit=1000");
+            let list = user.get(&revisions).expect(200).json()["list"].clone();
+            let list = list.as_array().unwrap();
+            let done = list.iter().filter(|one| one["state"] == "done").count();
+            let ids: HashSet<_> = list.iter().map(|one| one["revision"].to_string()).collect();
+            run.hold(done == 4 * rounds && ids.len() == list.len(), || {
+                format!(
+                    "{done} revisions of {file}, service {number}, of {}",
+                    4 * rounds
+                )
+            });
+        }
+    }
+    tell_each_other(run, &servers, token);
+    run.hold(!first.site.logged().contains("panicked"), || {
+        "a panic".to_owned()
+    });
+    run.measure(format!(
+        "{} changes, each of them there and a revision; {stale} were told to look again",
+        CHANGERS.len() * rounds
+    ));
+}
+
+/// What one service changes of our own file the other one shows, and says that it has not got it yet.
+fn tell_each_other(run: &mut Run, servers: &[&Server; 2], token: &str) {
+    for (number, value) in [(0, "4321"), (1, "1234")] {
+        let [one, other] = [servers[number], servers[1 - number]].map(|of| of.with_token(token));
+        let target = format!("/config/barmanapi/change?barman.queue={value}");
+        let made = one.request("POST", &target, &[], b"").expect(200).json();
+        // What the other one has changed before comes into force with it.
+        let applied = made["applied"].as_array().unwrap();
+        run.hold(applied.contains(&json!("barman.queue")), || {
+            format!("not in force where it was changed: {made}")
+        });
+        let [here, there] = [one, other].map(|user| {
+            let shown = user.get("/config/barmanapi").expect(200).json();
+            run.hold(shown["list"]["barman"]["queue"] == value, || {
+                format!("not shown: {shown}")
+            });
+            let keys = shown["not_in_force"].as_array().unwrap();
+            keys.contains(&json!("barman.queue"))
+        });
+        run.hold(!here && there, || {
+            format!("not in force: here {here}, there {there}")
+        });
+    }
 }
