@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, Barman, Lab, Server, Site, Sshd, User};
+use crate::rig::{Answer, Barman, Lab, Server, Site, Sshd, StandIn, User};
 
 /// The main file of a copy; there is something of every kind in it.
 const MAIN: &str = "\
