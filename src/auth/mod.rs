@@ -66,6 +66,17 @@ pub enum AuthKind {
     Basic,
 }
 
+impl AuthKind {
+    /// The word of the audit log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Basic => "basic",
+        }
+    }
+}
+
 /// Who is calling.
 #[derive(Debug, Clone)]
 pub struct Caller {

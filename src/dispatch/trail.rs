@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::outcome::{Outcome, RefusalKind};
 use super::{CallContext, Dispatch, Refusal};
 use crate::audit::Entry;
-use crate::auth::{AuthKind, Caller};
+use crate::auth::Caller;
 use crate::names::Scope;
 use crate::{blocking, clock};
 
@@ -15,13 +15,7 @@ use crate::{blocking, clock};
 pub fn entry(event: &'static str, caller: &Caller, context: &CallContext) -> Entry {
     let mut entry = Entry::new(clock::now(), event);
     entry.user = Some(caller.user.to_string());
-    entry.auth = Some(
-        match caller.kind {
-            AuthKind::Basic => "basic",
-            AuthKind::Token => "token",
-        }
-        .to_owned(),
-    );
+    entry.auth = Some(caller.kind.word().to_owned());
     entry.from = caller.from.map(|from| from.to_string());
     entry.method = Some(if context.method_is_get { "GET" } else { "POST" }.to_owned());
     entry.route = Some(context.route.to_owned());

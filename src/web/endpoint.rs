@@ -19,11 +19,14 @@ use super::routes::{
 };
 use super::{App, body, reply};
 use crate::audit::Entry;
-use crate::auth::{AuthError, Caller};
+use crate::auth::{self, AuthError, Caller};
 use crate::clock;
 use crate::dispatch::{CallContext, RefusalKind, Reply};
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::parameters::Parameters;
+
+/// How those are recognised who log in.
+const LOGIN: auth::AuthKind = auth::AuthKind::Basic;
 
 /// One row of the table, as Rocket calls it.
 #[derive(Clone)]
@@ -98,7 +101,8 @@ impl Endpoint {
                 // What is no user's name may be a password that was typed in the wrong place.
                 let user = UserName::parse(&login.name).ok();
                 let user = user.as_ref().map(UserName::as_str);
-                note(app, marks, "login", row.path, user, known.as_ref().err()).await;
+                let who = (user, LOGIN);
+                note(app, marks, "login", row.path, who, known.as_ref().err()).await;
                 if let Some(user) = user {
                     marks.set_user(user);
                 }
@@ -107,9 +111,9 @@ impl Endpoint {
             Handler::Known(run) => {
                 let caller = self.identify(app, credentials, marks).await?;
                 marks.set_user(caller.user.as_str());
+                let who = (Some(caller.user.as_str()), caller.kind);
                 if let Err(failure) = self.check_right(&caller) {
-                    let user = caller.user.as_str();
-                    note(app, marks, "refused", row.path, Some(user), Some(&failure)).await;
+                    note(app, marks, "refused", row.path, who, Some(&failure)).await;
                     return Err(failure);
                 }
                 let taken = if row.document {
@@ -121,8 +125,7 @@ impl Endpoint {
                 };
                 // The door takes down what it refuses itself.
                 if let (Err(failure), true) = (&taken, row.changes != Changes::No) {
-                    let user = caller.user.as_str();
-                    note(app, marks, "refused", row.path, Some(user), Some(failure)).await;
+                    note(app, marks, "refused", row.path, who, Some(failure)).await;
                 }
                 let (parameters, document) = taken?;
                 let call = Call {
@@ -212,7 +215,8 @@ impl Endpoint {
                 if let Err(failure) = &known {
                     let user = UserName::parse(&name).ok();
                     let user = user.as_ref().map(UserName::as_str);
-                    note(app, marks, "login", self.row.path, user, Some(failure)).await;
+                    let who = (user, LOGIN);
+                    note(app, marks, "login", self.row.path, who, Some(failure)).await;
                 }
                 known?
             }
@@ -301,11 +305,12 @@ async fn note(
     marks: &Marks,
     event: &'static str,
     route: &str,
-    user: Option<&str>,
+    (user, kind): (Option<&str>, auth::AuthKind),
     failure: Option<&Failure>,
 ) {
     let mut entry = Entry::new(clock::now(), event);
     entry.user = user.map(str::to_owned);
+    entry.auth = Some(kind.word().to_owned());
     entry.from = Some(marks.from.to_string());
     entry.method = Some(marks.method.as_str().to_owned());
     entry.route = Some(route.to_owned());
