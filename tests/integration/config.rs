@@ -6,6 +6,7 @@ mod changes;
 mod classes;
 mod dsn;
 mod inherited;
+mod kept;
 mod links;
 mod manual;
 mod odd_files;
