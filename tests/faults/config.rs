@@ -121,23 +121,7 @@ impl Desk {
     /// What the files have besides their bytes: link, mode, owner and access list.
     pub fn facts(&self) -> Vec<String> {
         let names = ["barman.conf", "barman.d/main.conf"];
-        let facts = names.map(|name| {
-            let path = self.folder.join(name);
-            let found = fs::metadata(&path).unwrap();
-            let list = Command::new("getfacl")
-                .args(["-c", "-p"])
-                .arg(&path)
-                .output();
-            format!(
-                "{name} {:?} {:o} {} {} {}",
-                fs::read_link(&path).ok(),
-                found.mode(),
-                found.uid(),
-                found.gid(),
-                String::from_utf8(list.unwrap().stdout).unwrap()
-            )
-        });
-        facts.into()
+        names.map(|name| facts(&self.folder.join(name))).into()
     }
 
     /// The temporary files that somebody left.
@@ -182,6 +166,24 @@ impl Drop for Desk {
             drop(fs::remove_dir_all(&self.folder));
         }
     }
+}
+
+/// What a file has besides its bytes: link, mode, owner and access list.
+pub fn facts(path: &Path) -> String {
+    let found = fs::metadata(path).unwrap();
+    let list = Command::new("getfacl")
+        .args(["-c", "-p"])
+        .arg(path)
+        .output();
+    format!(
+        "{} {:?} {:o} {} {} {}",
+        path.display(),
+        fs::read_link(path).ok(),
+        found.mode(),
+        found.uid(),
+        found.gid(),
+        String::from_utf8(list.unwrap().stdout).unwrap()
+    )
 }
 
 /// Waits until no change is pending.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::bench::Bench;
-use super::config::{Way, names, revisions, settled};
+use super::config::{Way, facts, names, revisions, settled};
 use super::crash::{deed, points};
 use super::rig::{Barman, Lab, Site, StandIn};
 use super::run::{Fault, Run};
@@ -39,6 +39,8 @@ impl Desk {
         let (file, folder) = (site.file("barmanapi.conf"), site.file(""));
         let text = fs::read_to_string(&file).unwrap();
         Lab::get().write(&file, &format!("# ours\n{text}# the end"), 0o600);
+        let path = file.display().to_string();
+        Lab::as_root(&["setfacl", "-m", "u:daemon:r,m::r", &path]);
         let bench = Bench::on(stand_in, site);
         if way == Way::InPlace {
             let folder = folder.display().to_string();
@@ -74,6 +76,7 @@ fn changed(text: &str, number: usize) -> String {
 fn provoke(run: &mut Run, way: Way) {
     let mut desk = Desk::new(way);
     let (mut old, mut new, mut number) = (0, 0, 0);
+    let as_made = facts(&desk.file);
     points(run, &mut |run, at| {
         number += 1;
         let before = desk.text();
@@ -102,6 +105,8 @@ fn provoke(run: &mut Run, way: Way) {
         let after = desk.text();
         let (is_old, is_new) = (after == before, after == wanted);
         run.hold(is_old || is_new, || format!("a mix ({at}): {after:?}"));
+        let now = facts(&desk.file);
+        run.hold(now == as_made, || format!("{as_made} is {now} ({at})"));
         let list = revisions(&desk.bench, "barmanapi");
         run.hold(list.len() == count + usize::from(is_new), || {
             format!("{} revisions after {count} ({at})", list.len())

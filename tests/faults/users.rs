@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::bench::{Bench, ask};
-use super::config::names;
+use super::config::{facts, names};
 use super::crash::{deed, points};
 use super::rig::Lab;
 use super::run::{Fault, Run};
@@ -97,6 +97,7 @@ fn provoke(run: &mut Run, task: &str) {
         number += 1;
         let before = if task == "add" { &without } else { &with };
         Lab::get().write(&file, before, 0o600);
+        let as_made = facts(&file);
         let token = (task != "add").then(|| bench.site.token("eve"));
         let trace = Trace::begin(&Orders {
             pid: bench.server.pid(),
@@ -124,6 +125,8 @@ fn provoke(run: &mut Run, task: &str) {
         let is_old = after == *before;
         let is_new = is_whole(&section(&after, "eve"), task, number)
             && rest(&after, "eve") == rest(before, "eve");
+        let now = facts(&file);
+        run.hold(now == as_made, || format!("{as_made} is {now} ({at})"));
         run.hold(is_old != is_new, || {
             format!("a torn users file ({at}): {after}")
         });
