@@ -27,7 +27,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "config_there",
-        how: "the same over SSH: the service is killed at its calls, every sixth of them, and what it had asked the Barman host for goes on there",
+        how: "the same over SSH: the service is killed at its calls, every eighth of them, and what it had asked the Barman host for goes on there",
         provoke: |run| provoke(run, Way::Replaced, Place::There),
     },
     Fault {
@@ -69,6 +69,7 @@ pub struct Desk {
     pub bench: Bench,
     pub folder: PathBuf,
     pub sshd: Option<Sshd>,
+    way: Way,
 }
 
 impl Desk {
@@ -115,6 +116,7 @@ impl Desk {
             bench: Bench::on(stand_in, site),
             folder,
             sshd,
+            way,
         }
     }
 
@@ -226,13 +228,12 @@ pub fn names(folder: &Path) -> Vec<String> {
 
 /// One at so many calls in the long form: over SSH each of them takes a new connection.
 fn stride(place: Place) -> usize {
-    if place == Place::There { 6 } else { 1 }
+    if place == Place::There { 8 } else { 1 }
 }
 
 /// Changes that are disturbed, one after the other.
 struct Changes {
     desk: Desk,
-    way: Way,
     facts: Vec<String>,
     /// The files after the last one.
     last: Option<State>,
@@ -256,7 +257,6 @@ impl Changes {
         Self {
             facts: desk.facts(),
             desk,
-            way,
             last: None,
             number: 0,
             old: 0,
@@ -274,7 +274,7 @@ impl Changes {
         run.hold(last.as_ref().is_none_or(|last| *last == state), || {
             format!("something was changed later: {last:?} is {state:?}")
         });
-        let file = match self.way {
+        let file = match self.desk.way {
             Way::Replaced => format!("&new{number}.description=new&create=true"),
             Way::InPlace => String::new(),
         };
@@ -300,7 +300,7 @@ impl Changes {
         let wanted: State = vec![
             with(&before.state[0], "check_timeout", &number.to_string()),
             with(&before.state[1], "description", &format!("n{number}")),
-            (self.way == Way::Replaced).then(|| format!("[new{number}]\ndescription = new\n")),
+            (desk.way == Way::Replaced).then(|| format!("[new{number}]\ndescription = new\n")),
         ];
         let (is_old, is_new) = (after == before.state, after == wanted);
         run.hold(is_old || is_new, || format!("a mix ({at}): {after:?}"));
@@ -383,7 +383,7 @@ fn under_way(run: &mut Run) {
                 let names = names(&journal).into_iter();
                 names.filter(|name| name.contains(".json")).count()
             };
-            let (count, wait) = (records(), run.random.milliseconds(0, 60));
+            let (count, wait) = (records(), run.random.milliseconds(0, 200));
             let answer = std::thread::scope(|scope| {
                 let asked = scope.spawn(|| bench.ask("GET", &before.target));
                 eventually("the revision", || (records() > count).then_some(()));
@@ -402,11 +402,20 @@ fn under_way(run: &mut Run) {
     }
 }
 
-/// Makes a change that nobody disturbs, which leaves nothing of those before beside the files.
+/// Makes a change that nobody disturbs, in every folder in which names may be made. It leaves nothing
+/// of those before beside the files.
 fn next_change(run: &mut Run, desk: &Desk, at: &str) {
-    let number = run.times;
-    let target = format!("/config/barman/change?barman.check_timeout=0&main.description=e{number}");
+    let file = match desk.way {
+        Way::Replaced => "&new0.description=new&create=true",
+        Way::InPlace => "",
+    };
+    // Values that are not there yet: a file that stays as it is has its folder left alone.
+    let number = 5000 + run.times;
+    let target = format!(
+        "/config/barman/change?barman.check_timeout={number}&main.description=e{number}{file}"
+    );
     desk.bench.ask("GET", &target).unwrap().expect(200);
     let left = desk.left_behind();
     run.hold(left.is_empty(), || format!("left behind ({at}): {left:?}"));
+    desk.forget(0);
 }
