@@ -120,7 +120,9 @@ fn conninfo(dice: &mut Dice, at: usize) -> String {
             format!("v{at}")
         };
         let (before, after) = (dice.pick(&blanks), dice.pick(&blanks));
-        text += &format!("{word}{before}={after}{} ", value(dice, &marker));
+        text += [word, before, "=", after, &value(dice, &marker), " "]
+            .concat()
+            .as_str();
     }
     text.trim_end().to_owned()
 }
