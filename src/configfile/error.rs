@@ -30,6 +30,9 @@ pub enum ConfigError {
     /// Barman does not take the files as they would be; its words.
     #[error("barman refuses the change, and nothing was written: {0}")]
     Refused(String),
+    /// A disk or the system fails just now, so it can't be told what would be.
+    #[error("{0}")]
+    Unavailable(String),
     /// Barman's configuration can't be understood as it is.
     #[error("{0}")]
     Unreadable(String),

@@ -177,8 +177,8 @@ impl OwnFile {
         compare(&request, &old.etag)?;
         let before = self.settings_now(&old.document)?;
         let new = self.undone(&old.document, &revision)?;
-        let settings = self.examined(&new).map_err(|problems| {
-            // Whoever takes it back has not written it.
+        // Whoever takes it back has not written it.
+        let settings = self.judged(&new, |problems| {
             ConfigError::Invalid(one_line(&problems.without_values()))
         })?;
         let changed = changes(&before, &settings);
@@ -316,7 +316,7 @@ impl OwnFile {
 
     /// What the file says now; a file that is wrong is for whoever made it so.
     fn settings_now(&self, document: &Document) -> Result<Settings, ConfigError> {
-        self.examined(document).map_err(|problems| {
+        self.judged(document, |problems| {
             ConfigError::Conflict(format!(
                 "the file has to be mended by hand first: {}",
                 one_line(&problems.without_values())
@@ -326,8 +326,24 @@ impl OwnFile {
 
     /// What the file would say.
     fn settings_wanted(&self, document: &Document) -> Result<Settings, ConfigError> {
-        self.examined(document)
-            .map_err(|problems| ConfigError::Invalid(one_line(&problems)))
+        self.judged(document, |problems| {
+            ConfigError::Invalid(one_line(problems))
+        })
+    }
+
+    /// The settings of a text; what is wrong with it is `refused`, unless nobody wrote that.
+    fn judged(
+        &self,
+        document: &Document,
+        refused: impl FnOnce(&Problems) -> ConfigError,
+    ) -> Result<Settings, ConfigError> {
+        self.examined(document).map_err(|problems| {
+            if problems.iter().any(|problem| problem.is_of_host) {
+                ConfigError::Unavailable(one_line(&problems.without_values()))
+            } else {
+                refused(&problems)
+            }
+        })
     }
 
     fn examined(&self, document: &Document) -> Result<Settings, Problems> {

@@ -69,7 +69,10 @@ pub(super) fn one(
         .collect();
     let found = match host.read(&paths) {
         Ok(found) => found,
-        Err(error @ FilesError::Link(_)) => return Err(error.into()),
+        // What can't be read just now says nothing of what is there.
+        Err(
+            error @ (FilesError::Link(_) | FilesError::Io { .. } | FilesError::NotStarted { .. }),
+        ) => return Err(error.into()),
         // Something stands there that is no file of ours.
         Err(_) => {
             journal

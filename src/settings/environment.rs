@@ -209,13 +209,14 @@ impl Check<'_> {
             Ok(found) => found,
             Err(error) => {
                 let wrong = format!("barman can't be found: {error}");
-                self.add(
-                    &command,
-                    section,
-                    key,
-                    &wrong,
-                    "install Barman, or write where it is",
-                );
+                let write = "install Barman, or write where it is";
+                let problem = Problem::new(&command, &wrong, write)
+                    .section(section)
+                    .key(key);
+                self.problems.add(Problem {
+                    is_of_host: !is_of_path(&error),
+                    ..problem
+                });
                 return;
             }
         };
@@ -258,6 +259,21 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// Whether a path leads nowhere, which another path or another mode mends.
+fn is_of_path(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as K;
+    let kind = error.kind();
+    let known = [
+        K::NotFound,
+        K::PermissionDenied,
+        K::NotADirectory,
+        K::InvalidInput,
+    ];
+    known.contains(&kind)
+        || matches!(kind, K::InvalidFilename)
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 /// Whether every account may write it. The sticky bit of a folder keeps others' files safe.

@@ -25,6 +25,8 @@ pub struct Problem {
     pub write: String,
     /// Whether it may be meant so: nothing is refused for it.
     pub is_warning: bool,
+    /// Whether it is nothing that somebody wrote: a disk or the system fails just now.
+    pub is_of_host: bool,
 }
 
 impl Problem {
@@ -39,6 +41,7 @@ impl Problem {
             unquoted: None,
             write,
             is_warning: false,
+            is_of_host: false,
         }
     }
 

@@ -248,7 +248,7 @@ impl From<ConfigError> for Failure {
             E::Journal(cause) if cause.kind() == ErrorKind::ReadOnlyFilesystem => {
                 RefusalKind::Unavailable
             }
-            E::Audit(_) => RefusalKind::Unavailable,
+            E::Audit(_) | E::Unavailable(_) => RefusalKind::Unavailable,
             E::Journal(_) | E::Internal(_) => return Self::from(Refusal::internal(error)),
         };
         let mut refusal = Refusal::new(kind, error.to_string());

@@ -187,12 +187,7 @@ fn in_service(run: &mut Run) {
         back.add(since.elapsed());
         // A connection that can't be registered is closed; nothing was read of it.
         let closed = status == 0 && failure.name == "epoll_ctl";
-        // A candidate of our configuration that can't be checked is refused with the reason.
-        let own = REQUESTS[failure.request]
-            .1
-            .starts_with("/config/barmanapi/");
-        let unchecked = own && status == 400 && label().contains("(os error ");
-        let fits = closed || unchecked || [200, 202, 429, 502, 503, 507].contains(&status);
+        let fits = closed || [200, 202, 429, 502, 503, 507].contains(&status);
         run.hold(fits, label);
         if status == 503
             && let Some(answer) = &answer

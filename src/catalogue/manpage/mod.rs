@@ -123,8 +123,8 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManPageError> {
 /// leaves out, with an empty description.
 ///
 /// `manual` is what [`read`] gave, empty where there is none; `barman` is the version, for example
-/// `3.19.1`. Where the manual and Barman's code differ about the scope the manual is told, as it
-/// is a manual that is asked for; [`ConfigKeys::check_place`] goes by the code.
+/// `3.19.1`. Where the manual and Barman's code differ about the scope, which some manuals do, the
+/// code's is told.
 #[must_use]
 pub fn key_help(
     mut manual: BTreeMap<String, KeyHelp>,
@@ -134,7 +134,7 @@ pub fn key_help(
     for (key, info) in keys.iter() {
         if let Some(scope) = info.scope_in(barman) {
             let help = manual.entry(key.to_owned()).or_default();
-            help.scope = help.scope.or(Some(scope));
+            help.scope = Some(scope);
         }
     }
     manual

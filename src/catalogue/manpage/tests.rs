@@ -345,12 +345,13 @@ fn the_manual_is_looked_for_beside_the_program_first() {
 #[test]
 fn keys_that_the_manual_lacks_are_told_without_a_description() {
     let keys = ConfigKeys::builtin();
+    // The scope of the first is not that of the code.
     let manual = read(b".SH OPTIONS\n.TP\narchiver\nText.\nServer.\n.TP\nnew_key\nNew.\n").unwrap();
     let help = key_help(manual, &keys, Some("3.9.0"));
     let json = |key: &str| serde_json::to_string(&help[key]).unwrap();
     assert_eq!(
         json("archiver"),
-        r#"{"description":"Text.","type":"Server"}"#
+        r#"{"description":"Text.","type":"Global/Server"}"#
     );
     assert_eq!(json("new_key"), r#"{"description":"New.","type":null}"#);
     assert_eq!(
