@@ -49,7 +49,9 @@ impl StandIn {
     /// Every line it has logged: starts, signals, ends.
     pub fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.join("starts.jsonl")).unwrap_or_default();
-        text.lines()
+        // The last line may be half there while it is written.
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
@@ -87,6 +89,8 @@ impl StandIn {
     /// The lines logged behind the first `offset` bytes, and the offset for the next call.
     pub fn log_from(&self, offset: u64) -> (Vec<Value>, u64) {
         let bytes = fs::read(self.folder.join("starts.jsonl")).unwrap_or_default();
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        let bytes = &bytes[..end.map_or(0, |end| end + 1)];
         let new = &bytes[usize::try_from(offset).unwrap()..];
         let lines = new.split(|byte| *byte == b'\n');
         let parsed = lines
