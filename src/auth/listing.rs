@@ -42,6 +42,9 @@ pub enum UsersError {
     /// The name means something else in this file.
     #[error("{0:?} can't be a user: its section hands its values down to all others")]
     Reserved(String),
+    /// Two users must not differ by case alone. Names that the file has already are as they are.
+    #[error("{0:?} can't be a new user: write the name in lower case")]
+    UpperCase(String),
     /// Nobody with all rights would be left.
     #[error("{0:?} is the last user with full access")]
     LastFull(String),

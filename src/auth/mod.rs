@@ -119,6 +119,7 @@ impl From<UsersError> for AuthError {
             UsersError::Unknown(_)
             | UsersError::Exists(_)
             | UsersError::Reserved(_)
+            | UsersError::UpperCase(_)
             | UsersError::Faulty { .. }
             | UsersError::Beyond(_)
             | UsersError::LastFull(_) => Self::Refused(error),

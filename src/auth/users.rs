@@ -175,6 +175,9 @@ impl Users {
         if name.as_str() == "DEFAULT" {
             return Err(UsersError::Reserved(name.to_string()));
         }
+        if name.as_str().contains(|c: char| c.is_ascii_uppercase()) {
+            return Err(UsersError::UpperCase(name.to_string()));
+        }
         self.edit(name, authority, |document| {
             if document.has_section(name.as_str()) {
                 return Err(UsersError::Exists(name.to_string()));

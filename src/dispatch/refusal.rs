@@ -150,9 +150,9 @@ impl From<AuthError> for Refusal {
                 let kind = match &error {
                     UsersError::Unknown(_) => RefusalKind::NotFound,
                     UsersError::Beyond(_) => RefusalKind::Forbidden,
-                    UsersError::Reserved(_) | UsersError::Faulty { .. } => {
-                        RefusalKind::InvalidParameter
-                    }
+                    UsersError::Reserved(_)
+                    | UsersError::UpperCase(_)
+                    | UsersError::Faulty { .. } => RefusalKind::InvalidParameter,
                     _ => RefusalKind::Conflict,
                 };
                 Self::new(kind, error.to_string())

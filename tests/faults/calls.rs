@@ -112,12 +112,15 @@ pub fn errors(name: &str) -> &'static [(&'static str, i32)] {
     const NOMEM: (&str, i32) = ("ENOMEM", libc::ENOMEM);
     const IO: (&str, i32) = ("EIO", libc::EIO);
     const NOSPC: (&str, i32) = ("ENOSPC", libc::ENOSPC);
+    const DQUOT: (&str, i32) = ("EDQUOT", libc::EDQUOT);
     const ROFS: (&str, i32) = ("EROFS", libc::EROFS);
     const AGAIN: (&str, i32) = ("EAGAIN", libc::EAGAIN);
     match name {
-        "openat" => &[MFILE, NFILE, NOMEM, IO, NOSPC, ROFS],
-        "write" | "pwrite64" | "ftruncate" | "fsync" | "fdatasync" | "fallocate" => &[NOSPC, IO],
-        "rename" | "link" | "linkat" | "mkdir" => &[NOSPC, IO, ROFS, NOMEM],
+        "openat" => &[MFILE, NFILE, NOMEM, IO, NOSPC, DQUOT, ROFS],
+        "write" | "pwrite64" | "ftruncate" | "fsync" | "fdatasync" | "fallocate" => {
+            &[NOSPC, DQUOT, IO]
+        }
+        "rename" | "link" | "linkat" | "mkdir" => &[NOSPC, DQUOT, IO, ROFS, NOMEM],
         "unlink" | "unlinkat" | "rmdir" | "fchmod" => &[IO, ROFS, NOMEM],
         "read" | "pread64" | "getdents64" => &[IO],
         "statx" | "fstat" | "newfstatat" => &[IO, NOMEM],

@@ -254,6 +254,15 @@ fn a_default_section_is_inherited_and_is_no_user() {
 }
 
 #[test]
+fn a_new_name_is_in_lower_case_and_one_that_is_there_stays_good() {
+    let file = file("[Ann]\naccess = []\n");
+    let add = file.users.add(&name("ANN"), "x", &[], &[], &OPERATOR);
+    assert!(matches!(add, Err(UsersError::UpperCase(_))));
+    file.users.log_out(&name("Ann")).unwrap();
+    assert!(file.find("Ann").is_some());
+}
+
+#[test]
 fn a_name_is_taken_once_and_a_missing_one_is_not_changed() {
     let file = file(OLD);
     let add = file.users.add(&name("op"), "x", &[], &[], &OPERATOR);

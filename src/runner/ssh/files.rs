@@ -308,6 +308,7 @@ mod tests {
     fn why_it_could_not_be_done_is_told() {
         for (words, wanted) in [
             (&["io", "/x", "28"][..], "NoRoom"),
+            (&["io", "/x", "122"], "NoRoom"),
             (&["io", "/x", "0"], "Io"),
             (&["io", "/x", "2"], "NotFound"),
             (

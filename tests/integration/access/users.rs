@@ -319,6 +319,7 @@ fn a_name_or_a_list_that_would_be_read_as_more_changes_nothing() {
         "a b",
         "",
         "DEFAULT",
+        "Eve",
         "x\ny",
         "x\r",
         "../x",

@@ -56,3 +56,35 @@ fn the_help_lists_the_keys_that_this_barman_knows_and_is_read_anew_when_asked() 
         assert_eq!(list.as_object().unwrap().len(), places.len());
     }
 }
+
+#[test]
+fn however_often_the_help_is_read_anew_no_barman_starts() {
+    let stand_in = StandIn::new();
+    for sshd in [None, Some(Sshd::start(&[]))] {
+        let way = sshd.as_ref().map(Sshd::remote_ssh);
+        let way = way.map(|way| format!("barman.remote_ssh = {way}"));
+        let mut settings = vec![];
+        if let Some(way) = &way {
+            settings.extend(["barman.remote = true", way]);
+        }
+        let site = Site::new(&Barman::StandIn(&stand_in), &settings);
+        site.user("admin", &["--full"]);
+        let server = site.serve();
+        let admin = server.login("admin");
+        let starts = || (stand_in.log().len(), stand_in.overviews());
+        let before = starts();
+        std::thread::scope(|scope| {
+            for target in ["/config/barman/reload", "/config/barman/help"].repeat(5) {
+                let admin = &admin;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        admin.get(target).expect(200);
+                    }
+                });
+            }
+        });
+        assert_eq!(starts(), before);
+        admin.form("/barman/reload", "").expect(200);
+        assert!(starts() > before, "the stand-in tells of no start");
+    }
+}
