@@ -5,7 +5,8 @@
 
 // Row 9: the command line wires the parts.
 pub mod cli;
-// Row 8: HTTP.
+// Row 8: HTTP, and the listener in front of it.
+pub mod frontdoor;
 pub mod web;
 // Row 7: pg-backup-api's words.
 pub mod pgbackupapi;
@@ -30,6 +31,7 @@ pub mod inifile;
 pub mod atomicfile;
 pub mod audit;
 pub mod blocking;
+pub mod certificates;
 pub mod clock;
 pub mod live;
 pub mod names;
@@ -37,3 +39,4 @@ pub mod output;
 pub mod parameters;
 pub mod redact;
 pub mod telemetry;
+pub mod visitors;

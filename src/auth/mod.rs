@@ -64,6 +64,10 @@ pub enum AuthKind {
     Token,
     /// By name and password.
     Basic,
+    /// By a client certificate.
+    Certificate,
+    /// By nothing but the port on this host that the request came to.
+    Local,
 }
 
 impl AuthKind {
@@ -73,6 +77,8 @@ impl AuthKind {
         match self {
             Self::Token => "token",
             Self::Basic => "basic",
+            Self::Certificate => "certificate",
+            Self::Local => "local",
         }
     }
 }
@@ -268,6 +274,26 @@ impl Auth {
             return Err(AuthError::Unauthorized);
         };
         Ok(caller(user, from, AuthKind::Token))
+    }
+
+    /// Recognises a caller whose name somebody else stands up for: the CA of a client certificate, or
+    /// our own configuration.
+    ///
+    /// # Errors
+    /// [`AuthError::Unauthorized`] when there is no such user.
+    pub fn vouched(
+        &self,
+        name: &UserName,
+        from: Option<IpAddr>,
+        kind: AuthKind,
+    ) -> Result<Caller, AuthError> {
+        match self.users.find(name)? {
+            Some(user) => Ok(caller(&user, from, kind)),
+            None => {
+                tracing::info!(from = from.map(tracing::field::display), user = %name, ?kind, "there is no such user");
+                Err(AuthError::Unauthorized)
+            }
+        }
     }
 
     /// Ends all tokens of the caller's user.

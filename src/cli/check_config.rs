@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use super::serve::COMMANDS_FILE;
 use crate::auth::check_users;
 use crate::catalogue::traits::Traits;
-use crate::settings::{Problem, Problems, examine};
+use crate::settings::{Problem, Problems, examine, warnings};
 
 /// Checks a configuration file, what it names, the users file and the facts about commands.
 /// Problems go to standard error, one line each with file and line; exit code 1 tells that there
-/// are some. What may be meant so is a warning and changes nothing of that code.
+/// are some. What may be meant so, or is right today and will not stay so, is a warning and changes
+/// nothing of that code.
 #[must_use]
 pub(super) fn run(path: &Path) -> ExitCode {
     let problems = check(path, Path::new(COMMANDS_FILE));
@@ -35,6 +36,15 @@ fn check(path: &Path, commands: &Path) -> Problems {
     let mut problems = examined.problems().clone();
     for problem in &meaning::check(path, &examined, &traits) {
         problems.add(problem.clone());
+    }
+    for warning in examined.settings().map(warnings).unwrap_or_default() {
+        let line = examined.line("tls", warning.key.as_deref().unwrap_or_default());
+        problems.add(Problem {
+            file: path.to_owned(),
+            line,
+            wrong: format!("{}: {}", warning.file.display(), warning.wrong),
+            ..warning
+        });
     }
     problems.sort();
     let users = examined.users().map(check_users).unwrap_or_default();

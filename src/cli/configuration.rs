@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::listen;
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::catalogue::argv::{Places, Resolve, ResolveError, Target};
+use crate::certificates::Tls;
 use crate::configfile::Running;
 use crate::dispatch::Rules;
+use crate::frontdoor::{Door, Limits as DoorLimits};
 use crate::jobs::{Jobs, Limits};
 use crate::live::Live;
 use crate::runner::Host;
@@ -39,6 +42,10 @@ pub(super) struct Followers {
     pub(super) rules: Arc<Live<Rules>>,
     /// Takes what requests may look like.
     pub(super) requests: Arc<Live<RequestRules>>,
+    /// Takes what clients may take of the listener.
+    pub(super) door_limits: Arc<Live<DoorLimits>>,
+    /// Takes certificates and lists that were renewed, where there is TLS.
+    pub(super) front: Option<(Arc<Door>, Arc<Live<Tls>>)>,
     /// Takes the months that are kept.
     pub(super) audit: Arc<Audit>,
     /// Takes the keys of Barman's configuration that may be set though they are dangerous.
@@ -112,6 +119,10 @@ impl Followers {
         self.jobs.set_limits(limits(settings));
         self.rules.set(rules(settings, &self.host));
         self.requests.set(request_rules(settings));
+        self.door_limits.set(door_limits(settings));
+        if let Some((door, tls)) = &self.front {
+            listen::renew(settings, door, tls);
+        }
         self.audit.set_keep_months(settings.audit.keep_months);
         self.unlock.set(settings.config.unlock.clone());
         self.log
@@ -123,6 +134,20 @@ pub(super) fn request_rules(settings: &Settings) -> RequestRules {
     RequestRules {
         query_token: settings.auth_token.query_token,
         get_changes: settings.application.get_changes,
+        body_time: settings.limits.body_time,
+    }
+}
+
+/// What clients may take of the listener.
+pub(super) fn door_limits(settings: &Settings) -> DoorLimits {
+    let limits = settings.limits;
+    let number = |count| usize::try_from(count).unwrap_or(usize::MAX);
+    DoorLimits {
+        handshake: limits.handshake_time,
+        head: limits.header_time,
+        idle: limits.idle_time,
+        connections: number(limits.connections),
+        per_address: number(limits.connections_per_address),
     }
 }
 

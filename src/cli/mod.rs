@@ -9,6 +9,7 @@
 mod check_config;
 mod configuration;
 mod generate;
+mod listen;
 mod manager;
 mod probe;
 mod reload;

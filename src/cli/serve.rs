@@ -1,6 +1,5 @@
 //! `barmanapi serve`: checks everything, wires the parts, and answers requests until it is stopped.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::configuration::{Configuration, Followers, limits, request_rules, rules};
-use super::{manager, reload};
+use super::configuration::{Configuration, Followers, door_limits, limits, request_rules, rules};
+use super::{listen, manager, reload};
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::blocking;
 use crate::catalogue::traits::Traits;
 use crate::configfile::{self, ConfigFiles, OwnFile, Running};
 use crate::dispatch::Dispatch;
+use crate::frontdoor::Door;
 use crate::jobs::rotate::Rotation;
 use crate::jobs::{Jobs, far, reconcile};
 use crate::live::Live;
@@ -27,7 +27,8 @@ use crate::runner::ssh::Link;
 use crate::settings::{Settings, examine};
 use crate::store::Store;
 use crate::telemetry;
-use crate::web::{self, App, ServerSettings, Traffic};
+use crate::visitors::Visitors;
+use crate::web::{self, App, Traffic};
 
 /// The file that is read over the built-in facts about commands, where it exists.
 pub(super) const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
@@ -36,6 +37,9 @@ pub(super) const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
 /// goes to the one common line, where new connections stand. With a thousand busy clients and few
 /// threads, somebody who comes anew would wait for all of them.
 const WORKERS: usize = 8;
+
+/// How long the last bytes may take to leave after the HTTP server has ended.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How often Barman's program and jobs without a supervisor are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -172,16 +176,20 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
     ));
     let rules = Arc::new(Live::new(rules(&settings, &host)));
     let requests = Arc::new(Live::new(request_rules(&settings)));
-    let server = ServerSettings {
-        host: settings.application.host,
-        port: settings.application.port,
-    };
+    let tls = listen::tls(&settings)?;
+    let entrances = listen::bind(&settings, tls.as_ref())?;
+    let local_user = settings.pgbackupapi.local_user.clone();
+    let visitors = Arc::new(Visitors::default());
+    let door_limits = Arc::new(Live::new(door_limits(&settings)));
+    let front = Arc::new(Door::new(Arc::clone(&visitors), Arc::clone(&door_limits)));
     let followers = Followers {
         host: host.clone(),
         auth: Arc::clone(&auth),
         jobs: jobs.clone(),
         rules: Arc::clone(&rules),
         requests: Arc::clone(&requests),
+        door_limits,
+        front: tls.map(|tls| (Arc::clone(&front), tls)),
         audit: Arc::clone(&audit),
         unlock,
         log,
@@ -205,16 +213,14 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         config: Arc::new(config),
         own_config: Arc::new(Arc::new(own_config)),
         requests,
+        local_user,
+        guests: visitors,
         traffic,
     });
-    let rocket = web::rocket(Arc::clone(&app), &server, |bound| {
-        tracing::info!(address = %bound, "listening");
+    let opening = Arc::clone(&front);
+    let rocket = web::rocket(Arc::clone(&app), move |inner| {
+        entrances.open(&opening, inner);
         manager::ready();
-        // Whoever started the service may have closed its output.
-        drop(writeln!(
-            std::io::stdout(),
-            "barmanapi: listening on http://{bound}"
-        ));
     });
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
@@ -239,7 +245,10 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         manager::stopping();
     };
     tokio::select! {
-        ended = web::serve(rocket, app, stop) => ended?,
+        ended = web::serve(rocket, app, stop) => {
+            front.close(LINGER).await;
+            ended?;
+        }
         _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
     }
     if let Host::There(link) = host {

@@ -289,7 +289,7 @@ fn may_change(caller: &Caller, own_password: bool) -> bool {
 async fn knows_password(auth: &Auth, caller: &Caller, old: Option<&str>) -> Result<(), Refusal> {
     match (old, caller.kind) {
         (None, AuthKind::Basic) => Ok(()),
-        (None, AuthKind::Token) => Err(Refusal::invalid(
+        (None, AuthKind::Token | AuthKind::Certificate | AuthKind::Local) => Err(Refusal::invalid(
             "your own password is changed for the old one: give old_password",
         )),
         (Some(old), _) => match auth.basic(caller.user.as_str(), old, caller.from).await {

@@ -52,6 +52,9 @@ pub(super) fn build(path: &Path, raw: &Raw, problems: &mut Problems) -> Settings
         path: path.to_owned(),
         user: builder.user(),
         application: builder.application(),
+        tls: builder.tls(),
+        pgbackupapi: builder.pgbackupapi(),
+        limits: builder.limits(),
         barman: builder.barman(),
         targets: builder.targets(),
         auth_token: builder.auth_token(),
@@ -68,7 +71,7 @@ pub(super) fn build(path: &Path, raw: &Raw, problems: &mut Problems) -> Settings
     settings
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     path: &'a Path,
     raw: &'a Raw,
     problems: &'a mut Problems,
@@ -85,7 +88,7 @@ impl Builder<'_> {
     }
 
     /// Notes a problem with a key, at its line or else at that of its section.
-    fn wrong_key(&mut self, section: &str, key: &str, wrong: &Wrong) {
+    pub(super) fn wrong_key(&mut self, section: &str, key: &str, wrong: &Wrong) {
         let header = self
             .raw
             .sections
@@ -189,7 +192,7 @@ impl Builder<'_> {
     }
 
     /// What a key has: its value, else its default; `None` when that is blank.
-    fn value(&self, section: &str, name: &str) -> Option<Value> {
+    pub(super) fn value(&self, section: &str, name: &str) -> Option<Value> {
         let key: &Key = keys::find(section, name)?;
         match self.values.get(&(section, name)) {
             Some(Some(value)) => Some(value.clone()),
@@ -199,29 +202,29 @@ impl Builder<'_> {
         }
     }
 
-    fn switch(&self, section: &str, name: &str) -> bool {
+    pub(super) fn switch(&self, section: &str, name: &str) -> bool {
         matches!(self.value(section, name), Some(Value::Switch(true)))
     }
 
-    fn number(&self, section: &str, name: &str) -> u64 {
+    pub(super) fn number(&self, section: &str, name: &str) -> u64 {
         match self.value(section, name) {
             Some(Value::Number(number)) => number,
             _ => 0,
         }
     }
 
-    fn count(&self, section: &str, name: &str) -> u32 {
+    pub(super) fn count(&self, section: &str, name: &str) -> u32 {
         u32::try_from(self.number(section, name)).unwrap_or(u32::MAX)
     }
 
-    fn text(&self, section: &str, name: &str) -> Option<String> {
+    pub(super) fn text(&self, section: &str, name: &str) -> Option<String> {
         match self.value(section, name) {
             Some(Value::Text(text)) => Some(text),
             _ => None,
         }
     }
 
-    fn a_path(&self, section: &str, name: &str) -> Option<PathBuf> {
+    pub(super) fn a_path(&self, section: &str, name: &str) -> Option<PathBuf> {
         match self.value(section, name) {
             Some(Value::Path(path)) => Some(path),
             _ => None,
@@ -391,11 +394,12 @@ impl Builder<'_> {
 
     fn check_together(&mut self, settings: &Settings) {
         let Application { host, insecure, .. } = settings.application;
-        if !host.to_canonical().is_loopback() && !insecure {
+        let in_clear = settings.tls.certificate.is_none();
+        if !host.to_canonical().is_loopback() && in_clear && !insecure {
             let wrong = format!(
                 "{host} can be reached from other hosts, and passwords and tokens would cross the network in clear text"
             );
-            let write = "write host = 127.0.0.1 and put a TLS proxy in front, or accept it with insecure = true";
+            let write = "name a certificate in [tls] (barmanapi pki init makes one), write host = 127.0.0.1, or accept it with insecure = true";
             self.wrong_key("application", "host", &Wrong::new(wrong, write));
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::problem::{Problem, Problems};
-use super::{Remote, Settings};
+use super::{Remote, Settings, tls_files};
 
 /// What is wrong when this process runs as root.
 pub(super) fn not_as_root(file: &Path) -> Option<Problem> {
@@ -33,6 +33,9 @@ pub(super) fn check_files(settings: &Settings) -> Problems {
             check.key(remote);
             check.options(remote);
         }
+    }
+    for problem in tls_files::check(settings) {
+        check.problems.add(problem);
     }
     check.problems
 }

@@ -9,11 +9,13 @@ mod changes;
 mod environment;
 mod examine;
 pub mod keys;
+mod listener;
 mod problem;
 mod raw;
 mod reference;
 mod remote;
 mod shown;
+mod tls_files;
 mod value;
 
 use std::collections::BTreeMap;
@@ -26,10 +28,12 @@ use crate::names::CommandName;
 
 pub use changes::{Changed, changes, in_force};
 pub use examine::{Examined, examine, examine_bytes};
+pub use listener::{ClientCertificates, Limits, PgBackupApi, Tls};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use remote::Remote;
 pub use shown::{may_be_shown, may_be_shown_anywhere, name_may_be_shown};
+pub use tls_files::warnings;
 
 /// Where the configuration is read from when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/barmanapi.conf";
@@ -67,6 +71,12 @@ pub struct Settings {
     pub user: User,
     /// `[application]`
     pub application: Application,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[pgbackupapi]`
+    pub pgbackupapi: PgBackupApi,
+    /// `[limits]`
+    pub limits: Limits,
     /// `[barman]`
     pub barman: Barman,
     /// Every `[target:NAME]`, in the order of the file.

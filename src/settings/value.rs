@@ -25,7 +25,7 @@ impl Wrong {
     }
 
     /// What is wrong with a value, in words that follow it.
-    fn of(value: &str, wrong: &str, write: impl Into<String>) -> Self {
+    pub(super) fn of(value: &str, wrong: &str, write: impl Into<String>) -> Self {
         Self {
             bare: Some(format!("the value {wrong}")),
             ..Self::new(format!("{value:?} {wrong}"), write)

@@ -13,7 +13,9 @@ use rocket::form::Form;
 use rocket::http::{Header, Method};
 use rocket::{Request, Response};
 
+use super::App;
 use super::traffic::{InFlight, Traffic};
+use crate::visitors::{Port, Visitor};
 
 /// What every answer carries (threats: framing, sniffing, caches that keep a secret).
 pub(super) const SECURITY_HEADERS: [(&str, &str); 4] = [
@@ -47,6 +49,8 @@ pub(super) struct Marks {
     pub(super) in_flight: Option<InFlight>,
     /// Where the request comes from.
     pub(super) from: IpAddr,
+    /// Who stands behind the connection; `None` = nobody was let in there.
+    pub(super) visitor: Option<Arc<Visitor>>,
     began: Instant,
     /// Whether Rocket answers this request without asking any fairing: it does so when it does not
     /// know the method.
@@ -62,15 +66,20 @@ impl Marks {
     }
 
     fn new(request: &Request<'_>, salvaged: bool) -> Self {
+        let app = request.rocket().state::<Arc<App>>();
+        let visitor = app.and_then(|app| app.guests.find(request.remote()));
+        let from = visitor.as_ref().map(|visitor| visitor.peer);
+        let from = from.or(request.remote()).map(|from| from.ip());
         Self {
             id: random_id(),
             method: request.method(),
             method_override: false,
             broken_body: false,
             in_flight: None,
-            from: request
-                .remote()
-                .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |remote| remote.ip()),
+            from: from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| {
+                from.to_canonical()
+            }),
+            visitor,
             began: Instant::now(),
             salvaged,
             route: OnceLock::new(),
@@ -86,6 +95,13 @@ impl Marks {
     /// Notes who is calling.
     pub(super) fn set_user(&self, user: &str) {
         self.user.get_or_init(|| user.to_owned());
+    }
+
+    /// Tells the listener that there is an answer.
+    fn answered(&self) {
+        if let Some(visitor) = &self.visitor {
+            visitor.answered();
+        }
     }
 
     fn log(&self, request: &Request<'_>, status: u16) {
@@ -141,6 +157,10 @@ fn set_headers(response: &mut Response<'_>, marks: &Marks, close: bool) {
     for (name, value) in SECURITY_HEADERS {
         response.set_header(Header::new(name, value));
     }
+    let port = marks.visitor.as_ref().map(|visitor| visitor.port);
+    if port == Some(Port::Tls) {
+        response.set_header(Header::new("Strict-Transport-Security", "max-age=31536000"));
+    }
     response.set_header(Header::new("X-Request-Id", marks.id.clone()));
     if close {
         response.set_header(Header::new("Connection", "close"));
@@ -153,6 +173,7 @@ pub(super) fn finish_salvaged(request: &Request<'_>, response: &mut Response<'_>
     if marks.salvaged {
         set_headers(response, marks, true);
         marks.log(request, response.status().code);
+        marks.answered();
     }
 }
 
@@ -173,6 +194,9 @@ impl Fairing for AccessLog {
 
     async fn on_request(&self, request: &mut Request<'_>, data: &mut Data<'_>) {
         let mut marks = Marks::new(request, false);
+        if let Some(visitor) = &marks.visitor {
+            visitor.asked();
+        }
         marks.in_flight = self.traffic.enter();
         // Rocket has looked at the first bytes by now. Bytes it did not get, of a body that it has
         // not seen end, mean that reading failed; it tells nobody.
@@ -194,8 +218,10 @@ impl Fairing for AccessLog {
 
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
         let marks = Marks::of(request);
-        set_headers(response, marks, self.traffic.is_stopping());
+        let close = self.traffic.is_stopping() || marks.visitor.is_none();
+        set_headers(response, marks, close);
         marks.log(request, response.status().code);
+        marks.answered();
     }
 }
 

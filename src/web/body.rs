@@ -1,5 +1,7 @@
 //! Reads the body of a request: which forms are taken, and how much of them.
 
+use std::time::Duration;
+
 use rocket::Request;
 use rocket::data::{ByteUnit, Data};
 use rocket::http::Method;
@@ -43,6 +45,9 @@ pub(super) enum BodyError {
     /// A body that ended early.
     #[error("the body ended before it was whole")]
     Truncated,
+    /// A body that took too long.
+    #[error("the body was not whole after {0:?}")]
+    Slow(Duration),
     /// A body that is not well formed.
     #[error(transparent)]
     Malformed(#[from] QueryError),

@@ -11,13 +11,14 @@ use rocket::route::{self, Outcome};
 use rocket::{Request, async_trait};
 
 use super::access_log::Marks;
+use super::body::BodyError;
 use super::error::{Challenge, Failure};
 use super::guards::{Credentials, Login, credentials, if_match, prefers_async, wants_html};
 use super::query::{Pairs, from_query, join};
 use super::routes::{
     AuthKind, COMMAND, Call, Changes, Family, Handler, OPERATION, REVISION, Right, Row, SERVER,
 };
-use super::{App, body, reply};
+use super::{App, RequestRules, body, connection, reply};
 use crate::audit::Entry;
 use crate::auth::{self, AuthError, Caller};
 use crate::clock;
@@ -67,6 +68,9 @@ impl Endpoint {
         marks: &Marks,
     ) -> Result<Reply, Failure> {
         let row = self.row;
+        if marks.visitor.is_none() {
+            return Err(Failure::not_let_in());
+        }
         let named = self.check_path(request)?;
         marks.set_route(row.path);
         self.check_method(marks)?;
@@ -96,7 +100,8 @@ impl Endpoint {
                 let Credentials::Basic(login) = credentials else {
                     return Err(AuthError::Unauthorized.into());
                 };
-                self.parameters(request, data, marks, query).await?;
+                self.parameters(request, data, marks, query, &rules).await?;
+                connection::agrees(marks, &login.name)?;
                 let known = run(app, &login, marks.from).await;
                 // What is no user's name may be a password that was typed in the wrong place.
                 let user = UserName::parse(&login.name).ok();
@@ -109,7 +114,7 @@ impl Endpoint {
                 known
             }
             Handler::Known(run) => {
-                let caller = self.identify(app, credentials, marks).await?;
+                let caller = self.identify(app, request, credentials, marks).await?;
                 marks.set_user(caller.user.as_str());
                 let who = (Some(caller.user.as_str()), caller.kind);
                 if let Err(failure) = self.check_right(&caller) {
@@ -117,11 +122,11 @@ impl Endpoint {
                     return Err(failure);
                 }
                 let taken = if row.document {
-                    let document = self.document(request, data, marks, query).await;
+                    let document = self.document(request, data, marks, query, &rules).await;
                     document.map(|document| (Parameters::default(), document))
                 } else {
-                    let parameters = self.parameters(request, data, marks, query).await;
-                    parameters.map(|parameters| (parameters, Vec::new()))
+                    let parameters = self.parameters(request, data, marks, query, &rules);
+                    parameters.await.map(|parameters| (parameters, Vec::new()))
                 };
                 // The door takes down what it refuses itself.
                 if let (Err(failure), true) = (&taken, row.changes != Changes::No) {
@@ -199,10 +204,11 @@ impl Endpoint {
     async fn identify(
         &self,
         app: &App,
+        request: &Request<'_>,
         credentials: Credentials,
         marks: &Marks,
     ) -> Result<Caller, Failure> {
-        Ok(match (self.row.auth, credentials) {
+        let caller = match (self.row.auth, credentials) {
             (AuthKind::Token | AuthKind::BasicOrToken, Credentials::Token(token)) => {
                 app.auth.verify(&token, marks.from)?
             }
@@ -220,8 +226,13 @@ impl Endpoint {
                 }
                 known?
             }
+            (AuthKind::Token | AuthKind::BasicOrToken, Credentials::None) => {
+                return Ok(connection::caller(app, request, marks)?);
+            }
             _ => return Err(AuthError::Unauthorized.into()),
-        })
+        };
+        connection::agrees(marks, caller.user.as_str())?;
+        Ok(caller)
     }
 
     fn check_right(&self, caller: &Caller) -> Result<(), Failure> {
@@ -241,9 +252,11 @@ impl Endpoint {
         data: Data<'_>,
         marks: &Marks,
         query: Pairs,
+        rules: &RequestRules,
     ) -> Result<Parameters, Failure> {
         let limit = self.row.body_limit;
-        let body = body::read(request, marks.method, data, limit, marks.broken_body).await?;
+        let body = body::read(request, marks.method, data, limit, marks.broken_body);
+        let body = in_time(marks, rules, body).await?;
         let mut parameters = join(query, body)?;
         if parameters.take("token")?.is_some() {
             return Err(Failure::new(
@@ -267,6 +280,7 @@ impl Endpoint {
         data: Data<'_>,
         marks: &Marks,
         query: Pairs,
+        rules: &RequestRules,
     ) -> Result<Vec<u8>, Failure> {
         if let Some((key, _)) = query.first() {
             return Err(Failure::new(
@@ -275,8 +289,8 @@ impl Endpoint {
             ));
         }
         let limit = self.row.body_limit;
-        let body = body::document(request, marks.method, data, limit, marks.broken_body).await;
-        Ok(body?)
+        let body = body::document(request, marks.method, data, limit, marks.broken_body);
+        Ok(in_time(marks, rules, body).await?)
     }
 
     /// A browser is never asked for a password: it would send it with every later request, also
@@ -287,6 +301,16 @@ impl Endpoint {
             _ => Challenge::Bearer,
         }
     }
+}
+
+/// Waits for a body no longer than it may take.
+async fn in_time<T>(
+    marks: &Marks,
+    rules: &RequestRules,
+    body: impl Future<Output = Result<T, BodyError>>,
+) -> Result<T, BodyError> {
+    let body = tokio::time::timeout(rules.body_time, body).await;
+    body.unwrap_or(Err(BodyError::Slow(rules.body_time)))
 }
 
 /// A segment of a path as text; the names in this family's paths have no alphabet of their own.

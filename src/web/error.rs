@@ -90,6 +90,14 @@ impl Failure {
         Self::new(RefusalKind::NotFound, words)
     }
 
+    /// A connection that did not come through the listener.
+    pub(super) fn not_let_in() -> Self {
+        Self::new(
+            RefusalKind::Forbidden,
+            "this is no address of the service; use the one that it says it listens on",
+        )
+    }
+
     /// A method that the route does not take, with those that it does.
     pub(super) fn method(method: &str, allow: &str) -> Self {
         Self {
@@ -319,6 +327,7 @@ impl From<BodyError> for Failure {
             BodyError::OnGet
             | BodyError::Length
             | BodyError::Truncated
+            | BodyError::Slow(_)
             | BodyError::Malformed(_) => RefusalKind::InvalidParameter,
         };
         Self::new(kind, error.to_string())

@@ -1,5 +1,7 @@
 //! Who is calling, as the request states it: credentials are read here and judged in `auth`.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rocket::Request;
@@ -14,8 +16,10 @@ const MAX_CREDENTIALS: usize = 8 * 1024;
 ///
 /// It has no `Debug`, so that neither a password nor a token can reach a log.
 pub(super) enum Credentials {
-    /// Nothing, or nothing that can be read.
+    /// Nothing.
     None,
+    /// Something that can't be read or is not taken. Whoever has tried is nobody else instead.
+    Unreadable,
     /// A name and a password (RFC 7617).
     Basic(Login),
     /// A token, from the header (RFC 6750) or the query.
@@ -72,7 +76,7 @@ pub(super) fn credentials(
         (None, Some((_, Value::Text(token)))) if !token.is_empty() => Ok(if query_token {
             from_token(&token)
         } else {
-            Credentials::None
+            Credentials::Unreadable
         }),
         (None, Some(_)) => Err(CredentialsError::QueryToken),
         (None, None) => Ok(Credentials::None),
@@ -82,14 +86,14 @@ pub(super) fn credentials(
 /// Reads an `Authorization` header; whatever is not exactly right counts as no credentials.
 fn from_header(header: &str) -> Credentials {
     let Some((scheme, rest)) = header.split_once(' ') else {
-        return Credentials::None;
+        return Credentials::Unreadable;
     };
     if scheme.eq_ignore_ascii_case("Bearer") {
         from_token(rest)
     } else if scheme.eq_ignore_ascii_case("Basic") {
-        from_basic(rest).map_or(Credentials::None, Credentials::Basic)
+        from_basic(rest).map_or(Credentials::Unreadable, Credentials::Basic)
     } else {
-        Credentials::None
+        Credentials::Unreadable
     }
 }
 
@@ -99,7 +103,7 @@ fn from_token(token: &str) -> Credentials {
     if (1..=MAX_CREDENTIALS).contains(&token.len()) && token.bytes().all(plain) {
         Credentials::Token(token.to_owned())
     } else {
-        Credentials::None
+        Credentials::Unreadable
     }
 }
 
@@ -142,6 +146,34 @@ pub(super) fn wants_html(request: &Request<'_>) -> bool {
         .headers()
         .get("Accept")
         .any(|header| header.to_ascii_lowercase().contains("text/html"))
+}
+
+/// Whether a request may be made with what the connection alone says of its sender.
+///
+/// A browser shows a certificate, and reaches a port of its own host, for whatever page asks it to.
+/// It says so in these headers, which no page can change.
+pub(super) fn asks_for_itself(request: &Request<'_>) -> bool {
+    let headers = request.headers();
+    let of_page = |site: &str| !["none", "same-origin"].contains(&site);
+    !headers.contains("Origin") && !headers.get("Sec-Fetch-Site").any(of_page)
+}
+
+/// Whether the request names this host by a name that is this host's for everybody: no name that
+/// somebody else could let point here.
+pub(super) fn names_this_host(request: &Request<'_>) -> bool {
+    let mut hosts = request.headers().get("Host");
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

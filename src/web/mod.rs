@@ -10,6 +10,7 @@ mod backlog;
 mod barman;
 mod body;
 mod config;
+mod connection;
 mod endpoint;
 mod error;
 mod guards;
@@ -24,12 +25,14 @@ mod server;
 mod traffic;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use parts::{Configuration, Door, Identify, Operations};
-pub use server::{ServeError, ServerSettings, rocket, serve};
+pub use parts::{Configuration, Door, Guests, Identify, Operations};
+pub use server::{ServeError, rocket, serve};
 pub use traffic::Traffic;
 
 use crate::live::Live;
+use crate::names::UserName;
 
 /// What requests may look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct RequestRules {
     pub query_token: bool,
     /// Whether a GET may change state (`[application] get_changes`).
     pub get_changes: bool,
+    /// How long a body may take to arrive (`[limits] body_time`).
+    pub body_time: Duration,
 }
 
 /// What the handlers work with; one for the whole process, kept in Rocket's state.
@@ -54,6 +59,10 @@ pub struct App {
     pub own_config: Arc<dyn Configuration>,
     /// What requests may look like.
     pub requests: Arc<Live<RequestRules>>,
+    /// Whom requests on the port for clients of this host run as (`[pgbackupapi] local_user`).
+    pub local_user: Option<UserName>,
+    /// Whose connections these are.
+    pub guests: Arc<dyn Guests>,
     /// What is being answered, and whether the service is stopping.
     pub traffic: Arc<Traffic>,
 }

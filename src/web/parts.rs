@@ -1,15 +1,28 @@
 //! What HTTP needs of the parts below, named as traits so that tests can play them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::audit::Entry;
-use crate::auth::{Auth, AuthError, Caller, IssuedToken};
+use crate::auth::{Auth, AuthError, AuthKind, Caller, IssuedToken};
 use crate::configfile::{Answer, ConfigError, ConfigFiles, OwnFile, Request};
 use crate::dispatch::{CallContext, Dispatch, Refusal, Reply, UserTask};
-use crate::names::CommandName;
+use crate::names::{CommandName, UserName};
 use crate::parameters::Parameters;
 use crate::pgbackupapi;
+use crate::visitors::{Visitor, Visitors};
+
+/// Tells whose connections these are.
+pub trait Guests: Send + Sync {
+    /// Who stands behind a connection from `inner`; `None` for one that nobody let in.
+    fn find(&self, inner: Option<SocketAddr>) -> Option<Arc<Visitor>>;
+}
+
+impl Guests for Visitors {
+    fn find(&self, inner: Option<SocketAddr>) -> Option<Arc<Visitor>> {
+        Visitors::find(self, inner?)
+    }
+}
 
 /// Tells who is calling.
 #[rocket::async_trait]
@@ -36,6 +49,12 @@ pub trait Identify: Send + Sync {
     /// # Errors
     /// See [`AuthError`].
     fn verify(&self, token: &str, from: IpAddr) -> Result<Caller, AuthError>;
+
+    /// Recognises a caller whose name somebody else stands up for.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    fn vouched(&self, name: &UserName, from: IpAddr, kind: AuthKind) -> Result<Caller, AuthError>;
 
     /// Ends every token of a caller.
     ///
@@ -188,6 +207,10 @@ impl Identify for Auth {
 
     fn verify(&self, token: &str, from: IpAddr) -> Result<Caller, AuthError> {
         Auth::verify(self, token, Some(from))
+    }
+
+    fn vouched(&self, name: &UserName, from: IpAddr, kind: AuthKind) -> Result<Caller, AuthError> {
+        Auth::vouched(self, name, Some(from), kind)
     }
 
     async fn logout(&self, caller: &Caller) -> Result<(), AuthError> {

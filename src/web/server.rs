@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,32 +23,23 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How long the last bytes may take to leave after the last request was answered.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Where the service listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerSettings {
-    /// The address.
-    pub host: IpAddr,
-    /// The port; 0 lets the system choose one.
-    pub port: u16,
-}
-
 /// The service could not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address and port can't be listened on.
-    #[error("cannot listen: is the port taken, or the address not of this machine?")]
+    /// The loopback can't be listened on.
+    #[error("cannot listen on the loopback")]
     Bind(#[source] io::Error),
     /// Rocket gave up for another reason.
     #[error("the HTTP server failed: {0}")]
     Server(String),
 }
 
-/// The service, ready to be served or to be called by a test. `bound` is told where it listens.
+/// The service, ready to be served or to be called by a test. It listens on the loopback, at a port
+/// that the system chooses and `bound` is told; who may come there, [`App::guests`] knows.
 ///
 /// Neither `Rocket.toml` nor `ROCKET_*` variables are read.
 pub fn rocket(
     app: Arc<App>,
-    server: &ServerSettings,
     bound: impl FnOnce(SocketAddr) + Send + Sync + 'static,
 ) -> Rocket<Build> {
     let access_log = AccessLog {
@@ -64,7 +55,7 @@ pub fn rocket(
             bound(address);
         })
     });
-    rocket::custom(config(server))
+    rocket::custom(config())
         // Its headers are those of pages; ours are set in `access_log`.
         .attach(Shield::new())
         .attach(access_log)
@@ -74,7 +65,7 @@ pub fn rocket(
         .register("/", error::catchers())
 }
 
-fn config(server: &ServerSettings) -> Config {
+fn config() -> Config {
     // Signals belong to the program; a forced stop would panic.
     let shutdown = Shutdown {
         ctrlc: false,
@@ -85,8 +76,8 @@ fn config(server: &ServerSettings) -> Config {
         ..Shutdown::default()
     };
     Config {
-        address: server.host,
-        port: server.port,
+        address: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         ident: Ident::none(),
         // Nobody's word about an address is believed.

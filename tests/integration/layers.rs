@@ -11,11 +11,13 @@ const ROWS: [&[&str]; 11] = [
         "parameters",
         "atomicfile",
         "blocking",
+        "certificates",
         "clock",
         "live",
         "redact",
         "telemetry",
         "audit",
+        "visitors",
     ],
     &["inifile"],
     &["settings"],
@@ -30,12 +32,18 @@ const ROWS: [&[&str]; 11] = [
 ];
 
 /// Crates that only these files or folders of `src` may name.
-const OWNERS: [(&str, &[&str]); 5] = [
+const OWNERS: [(&str, &[&str]); 8] = [
     ("rocket", &["web", "main.rs"]),
     ("openssh", &["runner/ssh"]),
     ("jsonwebtoken", &["auth/token.rs"]),
     ("argon2", &["auth/password.rs"]),
     ("ini", &["settings"]),
+    (
+        "tokio_rustls",
+        &["frontdoor", "certificates.rs", "cli/probe.rs"],
+    ),
+    ("x509_parser", &["frontdoor", "certificates.rs"]),
+    ("rcgen", &["cli/pki.rs"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

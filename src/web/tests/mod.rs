@@ -11,7 +11,7 @@ mod walk;
 mod wire;
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,22 +35,20 @@ fn app(play: &Arc<Play>) -> App {
         requests: Arc::new(Live::new(RequestRules {
             query_token: true,
             get_changes: true,
+            body_time: Duration::from_secs(30),
         })),
+        local_user: None,
+        guests: Arc::clone(play) as Arc<dyn Guests>,
         traffic: Arc::default(),
     }
 }
-
-const LOOPBACK: ServerSettings = ServerSettings {
-    host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-    port: 0,
-};
 
 /// A client without a socket, and the parts it reaches.
 fn local(change: impl FnOnce(&mut App)) -> (Client, Arc<Play>) {
     let play = Arc::new(Play::default());
     let mut app = app(&play);
     change(&mut app);
-    let rocket = rocket(Arc::new(app), &LOOPBACK, |_| ());
+    let rocket = rocket(Arc::new(app), |_| ());
     (Client::untracked(rocket).unwrap(), play)
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio::sync::oneshot;
 
+use super::app;
 use super::play::{ANN_TOKEN, Play};
-use super::{LOOPBACK, app};
 use crate::web::{App, ServeError, rocket, serve};
 
 /// The service on a real port; it stops when this is dropped.
@@ -36,7 +36,7 @@ impl Server {
                 .build()
                 .unwrap()
                 .block_on(async {
-                    let rocket = rocket(Arc::clone(&served), &LOOPBACK, move |address| {
+                    let rocket = rocket(Arc::clone(&served), move |address| {
                         bound.send(address).unwrap();
                     });
                     serve(rocket, served, async {

@@ -66,22 +66,6 @@ fn an_idle_connection_does_not_hold_up_the_stop() {
 }
 
 #[test]
-fn a_port_in_use_is_an_error_and_no_panic() {
-    let server = Server::start();
-    let taken = ServerSettings {
-        port: server.address.port(),
-        ..LOOPBACK
-    };
-    let app = Arc::new(app(&Arc::new(Play::default())));
-    let result = tokio::runtime::Runtime::new().unwrap().block_on(serve(
-        rocket(Arc::clone(&app), &taken, |_| ()),
-        app,
-        std::future::pending(),
-    ));
-    assert!(matches!(result, Err(ServeError::Bind(_))), "{result:?}");
-}
-
-#[test]
 fn neither_the_environment_nor_a_file_configures_rocket() {
     let (client, _) = local(|_| ());
     let config = client.rocket().config();

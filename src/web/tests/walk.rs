@@ -186,6 +186,7 @@ fn with_get_changes_off_a_get_changes_nothing() {
         app.requests.set(RequestRules {
             query_token: true,
             get_changes: false,
+            body_time: Duration::from_secs(30),
         });
     });
     for path in ["/auth/logout", "/barman/reload", "/history/cancel"] {

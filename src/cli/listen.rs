@@ -1,0 +1,114 @@
+//! The addresses that the service listens on, and what is said of them.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::certificates::{self, Flaw, Tls};
+use crate::frontdoor::{Door, Entrance};
+use crate::live::Live;
+use crate::settings::Settings;
+use crate::visitors::Port;
+
+/// Addresses that are listened on; nobody is let in yet.
+pub(super) struct Entrances(Vec<(Entrance, String)>);
+
+/// What TLS works with, where the configuration asks for it.
+///
+/// # Errors
+/// With what is wrong with its files.
+pub(super) fn tls(settings: &Settings) -> anyhow::Result<Option<Arc<Live<Tls>>>> {
+    let Some(files) = settings.tls.files() else {
+        return Ok(None);
+    };
+    let tls = certificates::load(&files).map_err(|flaws| anyhow::anyhow!(words(&flaws)))?;
+    warn(&tls);
+    Ok(Some(Arc::new(Live::new(tls))))
+}
+
+/// Reads the files of TLS again and puts what they hold in force; what is wrong with them is logged,
+/// and the old certificates stay.
+pub(super) fn renew(settings: &Settings, door: &Door, tls: &Live<Tls>) {
+    let Some(files) = settings.tls.files() else {
+        return;
+    };
+    match certificates::load(&files) {
+        Ok(new) => {
+            warn(&new);
+            door.renew(tls, new);
+        }
+        Err(flaws) => {
+            tracing::error!(problems = %words(&flaws), "the certificates stay as they were");
+        }
+    }
+}
+
+fn words(flaws: &[Flaw]) -> String {
+    let words: Vec<_> = flaws.iter().map(ToString::to_string).collect();
+    words.join("; ")
+}
+
+fn warn(tls: &Tls) {
+    for flaw in &tls.warnings {
+        tracing::warn!(file = %flaw.file.display(), "{}; {}", flaw.wrong, flaw.write);
+    }
+}
+
+/// Listens on every address of the configuration.
+///
+/// # Errors
+/// When one of them is taken or not of this machine.
+pub(super) fn bind(settings: &Settings, tls: Option<&Arc<Live<Tls>>>) -> anyhow::Result<Entrances> {
+    let application = &settings.application;
+    let main = SocketAddr::new(application.host, application.port);
+    let mut entrances = vec![match tls {
+        Some(tls) => {
+            let entrance = Entrance::bind_tls(main, Arc::clone(tls));
+            (
+                entrance.with_context(|| taken(main))?,
+                "on https://".to_owned(),
+            )
+        }
+        None => {
+            let entrance = Entrance::bind(main, Port::Plain);
+            (
+                entrance.with_context(|| taken(main))?,
+                "on http://".to_owned(),
+            )
+        }
+    }];
+    if let (Some(port), Some(user)) = (
+        settings.pgbackupapi.local_port,
+        &settings.pgbackupapi.local_user,
+    ) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let entrance = Entrance::bind(address, Port::Local).with_context(|| taken(address))?;
+        entrances.push((entrance, format!("as user {user} on http://")));
+    }
+    Ok(Entrances(entrances))
+}
+
+fn taken(address: SocketAddr) -> String {
+    format!("cannot listen on {address}: is the port taken, or the address not of this machine?")
+}
+
+impl Entrances {
+    /// Lets clients in, on to the HTTP server at `inner`.
+    pub(super) fn open(self, door: &Arc<Door>, inner: SocketAddr) {
+        for (entrance, manner) in self.0 {
+            match entrance.address() {
+                Ok(address) => {
+                    tracing::info!("listening {manner}{address}");
+                    // Whoever started the service may have closed its output.
+                    let told =
+                        writeln!(std::io::stdout(), "barmanapi: listening {manner}{address}");
+                    drop(told);
+                }
+                Err(error) => tracing::warn!(%error, "listening on an unknown address"),
+            }
+            door.open(entrance, inner);
+        }
+    }
+}

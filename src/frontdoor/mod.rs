@@ -1,0 +1,258 @@
+//! The listener: accepts, keeps slow and many clients within bounds, ends TLS, and passes the bytes
+//! of each client to the HTTP server on the loopback. It reads no HTTP and takes no decision about
+//! users.
+
+mod relay;
+mod seats;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+
+use crate::certificates::Tls;
+use crate::live::Live;
+use crate::visitors::{Port, Visitor, Visitors};
+use relay::{Hall, relay};
+use seats::Seats;
+use tls::shake_hands;
+
+/// Connections that may stand before the door; the system may allow fewer (`net.core.somaxconn`).
+const BACKLOG: u32 = 1024;
+
+/// How long nothing is accepted when the process has no descriptor left.
+const OUT_OF_BREATH: Duration = Duration::from_millis(50);
+
+/// Descriptors of a connection: the client's, and both ends of the one to the HTTP server.
+const DESCRIPTORS: usize = 3;
+
+/// Descriptors that are left to everything else.
+const RESERVE: usize = 128;
+
+/// What a client may take of time and room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For a TLS handshake.
+    pub handshake: Duration,
+    /// From the first byte of a request to the last one of its head.
+    pub head: Duration,
+    /// Between two requests, and to take a piece of an answer.
+    pub idle: Duration,
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once from one address other than the loopback.
+    pub per_address: usize,
+}
+
+/// An address that is listened on.
+#[derive(Debug)]
+pub struct Entrance {
+    listener: TcpListener,
+    port: Port,
+    tls: Option<Arc<Live<Tls>>>,
+}
+
+impl Entrance {
+    /// Listens on an address for plain HTTP; nobody is let in before [`Door::open`].
+    ///
+    /// # Errors
+    /// When the address is taken or not of this machine.
+    pub fn bind(address: SocketAddr, port: Port) -> io::Result<Self> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        Ok(Self {
+            listener,
+            port,
+            tls: None,
+        })
+    }
+
+    /// The same for TLS alone.
+    ///
+    /// # Errors
+    /// As [`Entrance::bind`].
+    pub fn bind_tls(address: SocketAddr, tls: Arc<Live<Tls>>) -> io::Result<Self> {
+        Ok(Self {
+            tls: Some(tls),
+            ..Self::bind(address, Port::Tls)?
+        })
+    }
+
+    /// The address, with the port that the system chose.
+    ///
+    /// # Errors
+    /// When the system does not tell it.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// Lets clients in.
+#[derive(Debug)]
+pub struct Door {
+    visitors: Arc<Visitors>,
+    limits: Arc<Live<Limits>>,
+    seats: Arc<Seats>,
+    closing: watch::Sender<bool>,
+    accepting: Mutex<Vec<AbortHandle>>,
+}
+
+impl Door {
+    /// A closed door. Who is let in is told to `visitors`.
+    #[must_use]
+    pub fn new(visitors: Arc<Visitors>, limits: Arc<Live<Limits>>) -> Self {
+        Self {
+            visitors,
+            limits,
+            seats: Arc::default(),
+            closing: watch::Sender::new(false),
+            accepting: Mutex::default(),
+        }
+    }
+
+    /// Lets clients in at an entrance, on to the HTTP server at `inner`.
+    pub fn open(self: &Arc<Self>, entrance: Entrance, inner: SocketAddr) {
+        let hall = Arc::new(Hall {
+            inner,
+            visitors: Arc::clone(&self.visitors),
+            closing: self.closing.subscribe(),
+        });
+        let accepting = tokio::spawn(Arc::clone(self).accept(entrance, hall));
+        let mut handles = self
+            .accepting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        handles.push(accepting.abort_handle());
+    }
+
+    async fn accept(self: Arc<Self>, entrance: Entrance, hall: Arc<Hall>) {
+        loop {
+            match entrance.listener.accept().await {
+                Ok((stream, peer)) => self.let_in(stream, peer, &entrance, &hall),
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted just now");
+                    self.seats.give_up_one();
+                    tokio::time::sleep(OUT_OF_BREATH).await;
+                }
+            }
+        }
+    }
+
+    fn let_in(&self, stream: TcpStream, peer: SocketAddr, entrance: &Entrance, hall: &Arc<Hall>) {
+        let limits = *self.limits.get();
+        let visitor = Arc::new(Visitor::new(peer, entrance.port));
+        let connections = limits.connections.min(room());
+        let seat = self
+            .seats
+            .take(Arc::clone(&visitor), connections, limits.per_address);
+        let Some(seat) = seat else {
+            tracing::debug!(from = %peer.ip(), "too many connections; one was refused");
+            return;
+        };
+        let (hall, tls) = (Arc::clone(hall), entrance.tls.clone());
+        tokio::spawn(async move {
+            let done = async {
+                stream.set_nodelay(true)?;
+                match tls {
+                    None => relay(stream, &visitor, &limits, &hall).await,
+                    Some(tls) => {
+                        let stream = checked(stream, &tls, &visitor, &limits).await?;
+                        relay(stream, &visitor, &limits, &hall).await
+                    }
+                }
+            };
+            if let Err(error) = done.await {
+                tracing::debug!(%error, from = %peer.ip(), "a connection broke");
+            }
+            drop(seat);
+        });
+    }
+
+    /// Puts new certificates and lists in force: for handshakes from now on, and for clients that are
+    /// here, of whom those are sent away whose certificate is no longer good.
+    pub fn renew(&self, tls: &Live<Tls>, new: Tls) {
+        tls.set(new);
+        let new = tls.get();
+        for visitor in self.seats.visitors() {
+            let Some(certificate) = visitor.certificate() else {
+                continue;
+            };
+            if let Err(error) = new.verify(&certificate.chain) {
+                tracing::info!(%error, from = %visitor.peer.ip(), "a client was sent away: its certificate is no longer good");
+                visitor.show_out();
+            }
+        }
+    }
+
+    /// Lets nobody in any more, and waits until everybody has heard their answer and left, `limit` at
+    /// most.
+    pub async fn close(&self, limit: Duration) {
+        let mut accepting = self
+            .accepting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .split_off(0);
+        accepting.drain(..).for_each(|handle| handle.abort());
+        self.closing.send_replace(true);
+        drop(timeout(limit, self.seats.empty()).await);
+    }
+}
+
+/// Shakes hands within the time for it.
+async fn checked(
+    stream: TcpStream,
+    tls: &Live<Tls>,
+    visitor: &Visitor,
+    limits: &Limits,
+) -> io::Result<TlsStream<TcpStream>> {
+    let used = tls.get();
+    let (stream, certificate) = tokio::select! {
+        done = timeout(limits.handshake, shake_hands(stream, &used)) => done??,
+        () = visitor.shown_out() => return Err(io::ErrorKind::ConnectionAborted.into()),
+    };
+    visitor.shook_hands(certificate);
+    // Whoever renews looks at the visitors that can be seen by then.
+    let now = tls.get();
+    if let Some(certificate) = visitor.certificate()
+        && !Arc::ptr_eq(&used, &now)
+    {
+        let good = now.verify(&certificate.chain);
+        good.map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
+    }
+    Ok(stream)
+}
+
+/// Errors of `accept` that concern the connection alone (accept(2)).
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// How many connections the descriptors of the process last for.
+fn room() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    let limit = limit.unwrap_or(usize::MAX);
+    (limit.saturating_sub(RESERVE) / DESCRIPTORS).max(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Who stands behind a connection to the HTTP server.
+//!
+//! The listener in front passes the bytes of each client to the HTTP server over a connection of its
+//! own on the loopback. What it knows of the client stands here under the address of that
+//! connection's near end, which nobody else can have while it is open. In return the HTTP server
+//! tells when a request has come and when it was answered: time is measured by the one who reads the
+//! protocol, and the bytes are read by one reader alone.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Notify;
+
+/// By which of our ports somebody came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// The main one, in plain HTTP.
+    Plain,
+    /// The main one, over TLS.
+    Tls,
+    /// The one for clients on this host that bring no credentials.
+    Local,
+}
+
+/// What a checked client certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The one name it gives; `None` where it gives none, or more than one to choose from.
+    pub name: Option<String>,
+    /// When it ends. A connection may outlive it.
+    pub expires: SystemTime,
+    /// The chain that the client has sent, its own certificate first, in DER.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// A client and its connection.
+#[derive(Debug)]
+pub struct Visitor {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// By which port it came.
+    pub port: Port,
+    certificate: OnceLock<Certificate>,
+    came: Instant,
+    /// Whether a request is being answered.
+    answering: AtomicBool,
+    /// When it last began to do nothing of use: as it came, or with the last answer. All times are
+    /// milliseconds since `came`.
+    waits_since: AtomicU64,
+    /// When the first byte of a request came that is not whole yet, and one more; 0 = there is none.
+    asks_since: AtomicU64,
+    /// When a byte last moved.
+    moved: AtomicU64,
+    leave: Notify,
+}
+
+impl Visitor {
+    /// Somebody who came just now.
+    #[must_use]
+    pub fn new(peer: SocketAddr, port: Port) -> Self {
+        Self {
+            peer,
+            port,
+            certificate: OnceLock::new(),
+            came: Instant::now(),
+            answering: AtomicBool::new(false),
+            waits_since: AtomicU64::new(0),
+            // Whoever comes has something to ask.
+            asks_since: AtomicU64::new(1),
+            moved: AtomicU64::new(0),
+            leave: Notify::new(),
+        }
+    }
+
+    /// The checked certificate, where one was shown.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.get()
+    }
+
+    /// Notes the certificate of a handshake. From here on a request may take its time.
+    pub fn shook_hands(&self, certificate: Option<Certificate>) {
+        if let Some(certificate) = certificate {
+            self.certificate.get_or_init(|| certificate);
+        }
+        self.asks_since.store(self.now() + 1, Ordering::Release);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.came.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// The HTTP server has read a request's head.
+    pub fn asked(&self) {
+        self.answering.store(true, Ordering::Release);
+        self.asks_since.store(0, Ordering::Release);
+    }
+
+    /// The HTTP server has an answer.
+    pub fn answered(&self) {
+        let now = self.now();
+        self.moved.store(now, Ordering::Release);
+        self.waits_since.store(now, Ordering::Release);
+        self.answering.store(false, Ordering::Release);
+    }
+
+    /// Whether a request is being answered.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answering.load(Ordering::Acquire)
+    }
+
+    /// Bytes came from the client and are about to be passed on.
+    pub fn received(&self) {
+        let now = self.now();
+        self.moved.store(now, Ordering::Release);
+        if !self.is_answered() {
+            // What was set stays: a request has its time from its first byte on.
+            let _ =
+                self.asks_since
+                    .compare_exchange(0, now + 1, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// Bytes went to the client.
+    pub fn sent(&self) {
+        let now = self.now();
+        self.moved.store(now, Ordering::Release);
+        // A request behind an answer that is still on its way is not being read yet.
+        if self.asks_since.load(Ordering::Acquire) != 0 {
+            self.asks_since.store(now + 1, Ordering::Release);
+        }
+    }
+
+    /// When patience ends: a head that began must be whole within `head`, and a connection that
+    /// nothing is heard of ends after `idle`. `None` while a request is being answered.
+    #[must_use]
+    pub fn patience(&self, head: Duration, idle: Duration) -> Option<Instant> {
+        if self.is_answered() {
+            return None;
+        }
+        let (since, limit) = match self.asks_since.load(Ordering::Acquire) {
+            0 => (self.moved.load(Ordering::Acquire), idle),
+            began => (began - 1, head),
+        };
+        Some(self.came + Duration::from_millis(since) + limit)
+    }
+
+    /// Since when it has had nothing of use to do; `None` while a request is being answered.
+    #[must_use]
+    pub fn useless_since(&self) -> Option<Instant> {
+        let since = Duration::from_millis(self.waits_since.load(Ordering::Acquire));
+        (!self.is_answered()).then(|| self.came + since)
+    }
+
+    /// For how long no byte has moved.
+    #[must_use]
+    pub fn still_for(&self) -> Duration {
+        let moved = self.moved.load(Ordering::Acquire);
+        Duration::from_millis(self.now().saturating_sub(moved))
+    }
+
+    /// Asks it to leave at once.
+    pub fn show_out(&self) {
+        self.leave.notify_one();
+    }
+
+    /// Waits until it is asked to leave.
+    pub async fn shown_out(&self) {
+        self.leave.notified().await;
+    }
+}
+
+/// The open connections to the HTTP server, by the address of their near end.
+#[derive(Debug, Default)]
+pub struct Visitors(Mutex<HashMap<SocketAddr, Arc<Visitor>>>);
+
+impl Visitors {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Visitor>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whose bytes come from `inner`, until the entry is dropped. Drop it before the
+    /// connection: its address is free for anybody afterwards.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, inner: SocketAddr, visitor: Arc<Visitor>) -> Entry {
+        self.lock().insert(inner, visitor);
+        Entry {
+            visitors: Arc::clone(self),
+            inner,
+        }
+    }
+
+    /// Whose bytes come from `inner`; `None` when nobody let them in.
+    #[must_use]
+    pub fn find(&self, inner: SocketAddr) -> Option<Arc<Visitor>> {
+        self.lock().get(&inner).cloned()
+    }
+}
+
+/// A line of [`Visitors`], as long as it is true.
+#[derive(Debug)]
+pub struct Entry {
+    visitors: Arc<Visitors>,
+    inner: SocketAddr,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.visitors.lock().remove(&self.inner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(30);
+
+    fn visitor() -> Arc<Visitor> {
+        let peer = "192.0.2.7:4000".parse().unwrap();
+        Arc::new(Visitor::new(peer, Port::Plain))
+    }
+
+    fn left(visitor: &Visitor) -> Option<Duration> {
+        let until = visitor.patience(HEAD, IDLE)?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    #[test]
+    fn a_head_has_its_time_from_its_first_byte_on_and_an_answer_has_none() {
+        let visitor = visitor();
+        assert!(left(&visitor).unwrap() <= HEAD);
+        visitor.received();
+        visitor.asked();
+        visitor.received();
+        assert_eq!(left(&visitor), None);
+        assert_eq!(visitor.useless_since(), None);
+        visitor.answered();
+        assert!(left(&visitor).unwrap() > HEAD);
+        visitor.sent();
+        assert!(left(&visitor).unwrap() > HEAD);
+        visitor.received();
+        let first = visitor.patience(HEAD, IDLE);
+        std::thread::sleep(Duration::from_millis(5));
+        visitor.received();
+        assert_eq!(visitor.patience(HEAD, IDLE), first);
+        assert!(left(&visitor).unwrap() <= HEAD);
+    }
+
+    #[test]
+    fn a_head_behind_an_answer_that_is_being_sent_is_not_late() {
+        let visitor = visitor();
+        visitor.asked();
+        visitor.answered();
+        visitor.received();
+        let first = visitor.patience(HEAD, IDLE).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        visitor.sent();
+        assert!(visitor.patience(HEAD, IDLE).unwrap() > first);
+    }
+
+    #[test]
+    fn an_address_names_somebody_for_as_long_as_the_entry_lives() {
+        let visitors = Arc::new(Visitors::default());
+        let inner = "127.0.0.1:5000".parse().unwrap();
+        assert!(visitors.find(inner).is_none());
+        let entry = visitors.enter(inner, visitor());
+        let found = visitors.find(inner).unwrap();
+        assert_eq!(found.peer.to_string(), "192.0.2.7:4000");
+        assert!(visitors.find("127.0.0.2:5000".parse().unwrap()).is_none());
+        drop(entry);
+        assert!(visitors.find(inner).is_none());
+    }
+}
