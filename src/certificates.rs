@@ -337,3 +337,36 @@ fn list_times(list: &CertificateRevocationListDer<'_>, file: &Path) -> Option<Fl
         Flaw::new(file, "crl", wrong, write)
     })
 }
+
+/// A certificate that was revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When, in seconds since 1970.
+    pub when: i64,
+}
+
+/// The serial number of the first certificate in a PEM text; `None` where there is none.
+#[must_use]
+pub fn serial_number(pem: &str) -> Option<Vec<u8>> {
+    let der = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .next()?
+        .ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    Some(certificate.raw_serial().to_vec())
+}
+
+/// What the revocation list in a PEM text has revoked; `None` where there is none.
+#[must_use]
+pub fn revoked(pem: &str) -> Option<Vec<Revoked>> {
+    let der = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
+        .next()?
+        .ok()?;
+    let (_, list) = CertificateRevocationList::from_der(&der).ok()?;
+    let all = list.iter_revoked_certificates().map(|one| Revoked {
+        serial: one.raw_serial().to_vec(),
+        when: one.revocation_date.timestamp(),
+    });
+    Some(all.collect())
+}

@@ -11,6 +11,7 @@ mod configuration;
 mod generate;
 mod listen;
 mod manager;
+mod pki;
 mod probe;
 mod reload;
 mod serve;
@@ -60,6 +61,9 @@ enum Command {
         /// The folder; it is made.
         folder: PathBuf,
     },
+    /// Make certificates for TLS and for clients.
+    #[command(subcommand)]
+    Pki(pki::PkiCommand),
 }
 
 /// Runs the command line; the exit code is 0 when it did what was asked, 1 when not, 2 when it was
@@ -79,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Status => probe::status(&config),
         Command::Reload => reload::run(&config),
         Command::Generate { folder } => generate::run(&folder),
+        Command::Pki(command) => pki::run(&command),
         Command::User(command) => {
             context(&config).and_then(|context| user::run(&command, &context))
         }
