@@ -29,8 +29,9 @@ struct Taken {
 impl Taken {
     fn remove(&mut self, number: u64) -> Option<Arc<Visitor>> {
         let visitor = self.visitors.remove(&number)?;
-        let address = counted(visitor.peer.ip())?;
-        if let Some(count) = self.by_address.get_mut(&address) {
+        if let Some(address) = counted(visitor.peer.ip())
+            && let Some(count) = self.by_address.get_mut(&address)
+        {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.by_address.remove(&address);

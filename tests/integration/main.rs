@@ -18,6 +18,7 @@ mod access;
 mod archive;
 mod config;
 mod config_parser;
+mod frontdoor;
 mod history;
 mod host_files;
 mod injection;
