@@ -119,9 +119,9 @@ impl Visitor {
         self.moved.store(now, Ordering::Release);
         if !self.is_answered() {
             // What was set stays: a request has its time from its first byte on.
-            let _ =
-                self.asks_since
-                    .compare_exchange(0, now + 1, Ordering::AcqRel, Ordering::Acquire);
+            self.asks_since
+                .compare_exchange(0, now + 1, Ordering::AcqRel, Ordering::Acquire)
+                .ok();
         }
     }
 

@@ -287,13 +287,11 @@ impl Auth {
         from: Option<IpAddr>,
         kind: AuthKind,
     ) -> Result<Caller, AuthError> {
-        match self.users.find(name)? {
-            Some(user) => Ok(caller(&user, from, kind)),
-            None => {
-                tracing::info!(from = from.map(tracing::field::display), user = %name, ?kind, "there is no such user");
-                Err(AuthError::Unauthorized)
-            }
-        }
+        let Some(user) = self.users.find(name)? else {
+            tracing::info!(from = from.map(tracing::field::display), user = %name, ?kind, "there is no such user");
+            return Err(AuthError::Unauthorized);
+        };
+        Ok(caller(&user, from, kind))
     }
 
     /// Ends all tokens of the caller's user.

@@ -63,22 +63,13 @@ fn warn(tls: &Tls) {
 pub(super) fn bind(settings: &Settings, tls: Option<&Arc<Live<Tls>>>) -> anyhow::Result<Entrances> {
     let application = &settings.application;
     let main = SocketAddr::new(application.host, application.port);
-    let mut entrances = vec![match tls {
-        Some(tls) => {
-            let entrance = Entrance::bind_tls(main, Arc::clone(tls));
-            (
-                entrance.with_context(|| taken(main))?,
-                "on https://".to_owned(),
-            )
-        }
-        None => {
-            let entrance = Entrance::bind(main, Port::Plain);
-            (
-                entrance.with_context(|| taken(main))?,
-                "on http://".to_owned(),
-            )
-        }
-    }];
+    let (entrance, manner) = if let Some(tls) = tls {
+        (Entrance::bind_tls(main, Arc::clone(tls)), "on https://")
+    } else {
+        (Entrance::bind(main, Port::Plain), "on http://")
+    };
+    let entrance = entrance.with_context(|| taken(main))?;
+    let mut entrances = vec![(entrance, manner.to_owned())];
     if let (Some(port), Some(user)) = (
         settings.pgbackupapi.local_port,
         &settings.pgbackupapi.local_user,

@@ -179,10 +179,10 @@ impl Folder {
     fn revoke(&self, name: &UserName, out: &mut dyn Write) -> anyhow::Result<()> {
         let ca = self.ca()?;
         let file = self.file(&client_file(name, "crt"));
-        let serial = serial_number(&self.read(&file)?)
+        let serial = serial_number(&read(&file)?)
             .with_context(|| format!("{} is no certificate", file.display()))?;
         let crl = self.file(CRL);
-        let mut all = revoked(&self.read(&crl)?)
+        let mut all = revoked(&read(&crl)?)
             .with_context(|| format!("{} is no revocation list", crl.display()))?;
         if !all.iter().any(|one| one.serial == serial) {
             all.push(Revoked {
@@ -193,8 +193,8 @@ impl Folder {
         let pem = list(&ca, all)?;
         atomicfile::replace(&crl, pem.as_bytes(), 0o644)
             .with_context(|| format!("{} can't be written", crl.display()))?;
-        let digits: String = serial.iter().map(|byte| format!("{byte:02x}")).collect();
-        let old = self.file(&client_file(name, &format!("revoked-{digits}")));
+        let when = OffsetDateTime::now_utc().unix_timestamp();
+        let old = self.file(&client_file(name, &format!("revoked-{when}")));
         fs::rename(&file, &old).with_context(|| format!("{} can't be renamed", file.display()))?;
         let key = self.file(&client_file(name, "key"));
         match fs::remove_file(&key) {
@@ -226,18 +226,9 @@ impl Folder {
         Ok(())
     }
 
-    fn read(&self, file: &Path) -> anyhow::Result<String> {
-        fs::read_to_string(file).with_context(|| {
-            format!(
-                "{} can't be read; was it made by barmanapi pki?",
-                file.display()
-            )
-        })
-    }
-
     fn ca(&self) -> anyhow::Result<Ca> {
-        let certificate = self.read(&self.file(CA))?;
-        let key = self.read(&self.file(CA_KEY))?;
+        let certificate = read(&self.file(CA))?;
+        let key = read(&self.file(CA_KEY))?;
         let key = KeyPair::from_pem(&key).context("the CA's key can't be used")?;
         Ca::from_ca_cert_pem(&certificate, key).context("the CA's certificate can't be used")
     }
@@ -266,6 +257,15 @@ impl Folder {
         writeln!(out, "made {}", file.display())?;
         Ok(())
     }
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| {
+        format!(
+            "{} can't be read; was it made by barmanapi pki?",
+            file.display()
+        )
+    })
 }
 
 fn client_file(name: &UserName, ending: &str) -> String {

@@ -1,18 +1,24 @@
 //! `barmanapi status`: a word with the running service.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio_rustls::rustls::{AlertDescription, ClientConnection, Error as TlsError, StreamOwned};
 
-use crate::settings;
+use crate::certificates;
+use crate::settings::{self, ClientCertificates, Settings};
 
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the service whether it is well and prints `OK` when it is.
+///
+/// Over TLS, the one who answers must show the certificate that the configuration names. Where
+/// clients have to show one as well, that is all that can be asked.
 ///
 /// # Errors
 /// When it does not answer, or answers that it is not.
@@ -24,7 +30,7 @@ pub(super) fn status(config: &Path) -> anyhow::Result<()> {
         host => host,
     };
     let address = SocketAddr::new(host, settings.application.port);
-    let answer = ask(address).with_context(|| format!("no answer from {address}"))?;
+    let answer = ask(address, &settings).with_context(|| format!("no answer from {address}"))?;
     let status = answer.split(' ').nth(1).unwrap_or_default();
     if status != "200" {
         bail!(
@@ -36,9 +42,34 @@ pub(super) fn status(config: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+fn ask(address: SocketAddr, settings: &Settings) -> anyhow::Result<String> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    let Some(certificate) = &settings.tls.certificate else {
+        return Ok(talk(stream, address)?);
+    };
+    let config = certificates::client_of(certificate)?;
+    let session = ClientConnection::new(Arc::new(config), address.ip().into())?;
+    let answer = talk(StreamOwned::new(session, stream), address);
+    let required = settings.tls.client_certificates == ClientCertificates::Required;
+    match answer {
+        Err(error) if required && asks_for_certificate(&error) => Ok("HTTP/1.1 200".to_owned()),
+        answer => Ok(answer?),
+    }
+}
+
+/// Whether the other side, whose own certificate was the right one, ended it for want of ours.
+fn asks_for_certificate(error: &io::Error) -> bool {
+    let told = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(
+        told,
+        Some(TlsError::AlertReceived(
+            AlertDescription::CertificateRequired
+        ))
+    )
+}
+
+fn talk(mut stream: impl Read + Write, address: SocketAddr) -> io::Result<String> {
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();

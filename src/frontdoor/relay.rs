@@ -90,9 +90,8 @@ where
             tokio::select! {
                 // Who has said all, or can't be heard any more, may still be answered.
                 read = &mut inwards, if !heard_all => match read {
-                    Ok(()) => heard_all = true,
+                    Ok(()) | Err(Broken::Inner) => heard_all = true,
                     Err(Broken::Client) => return Ok(()),
-                    Err(Broken::Inner) => heard_all = true,
                 },
                 written = &mut outwards => {
                     written?;

@@ -142,7 +142,7 @@ async fn an_early_answer_is_heard_by_a_client_that_still_speaks() {
     let rig = rig(QUICK).await;
     let (mut client, mut inner, visitor) = rig.pair().await;
     visitor.asked();
-    client.write_all(&[b'x'; 200_000]).await.unwrap();
+    client.write_all(&vec![b'x'; 200_000]).await.unwrap();
     visitor.answered();
     inner.write_all(b"too large").await.unwrap();
     drop(inner);

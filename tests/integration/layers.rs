@@ -40,9 +40,9 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("ini", &["settings"]),
     (
         "tokio_rustls",
-        &["frontdoor", "certificates.rs", "cli/probe.rs"],
+        &["frontdoor", "certificates", "cli/probe.rs"],
     ),
-    ("x509_parser", &["frontdoor", "certificates.rs"]),
+    ("x509_parser", &["frontdoor", "certificates"]),
     ("rcgen", &["cli/pki.rs"]),
 ];
 

@@ -206,3 +206,26 @@ fn other_protocols_than_tls_1_2_and_1_3_get_nothing() {
     plain.read_to_end(&mut answer).ok();
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }
+
+#[test]
+fn the_program_knows_its_own_service_by_its_certificate() {
+    for setting in [OPTIONAL, REQUIRED] {
+        let house = House::new(&[setting]);
+        // The service has chosen its port by itself.
+        let file = house.site.file("barmanapi.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let port = format!("port = {}\n", house.server.port);
+        Lab::get().write(&file, &text.replace("port = 0\n", &port), 0o600);
+        assert_eq!(run(&house.site, &["status"]), "OK\n", "{setting}");
+        // Somebody else's certificate, although of the same CA, is not enough.
+        let (other, _) = house.odd("other", None, |_| ());
+        std::fs::rename(other, house.pki("server.crt")).unwrap();
+        let output = house.site.run(&["status"], "");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{setting}");
+        assert!(
+            told.contains("another certificate than the one in the configuration"),
+            "{told}"
+        );
+    }
+}

@@ -1,6 +1,8 @@
 //! Certificates, keys and revocation lists: read from disk, checked together, and made into what TLS
 //! needs. Which user a certificate stands for is not decided here.
 
+mod pinned;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +21,8 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error as TlsError, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
+
+pub use pinned::client_of;
 
 /// A key may be used by its owner and read by its group, and that is all.
 const KEY_MODE: u32 = 0o027;
