@@ -47,6 +47,8 @@ pub struct Visitor {
     came: Instant,
     /// Whether a request is being answered.
     answering: AtomicBool,
+    /// Whether the body of that request is being waited for.
+    unfinished: AtomicBool,
     /// When it last began to do nothing of use: as it came, or with the last answer. All times are
     /// milliseconds since `came`.
     waits_since: AtomicU64,
@@ -67,6 +69,7 @@ impl Visitor {
             certificate: OnceLock::new(),
             came: Instant::now(),
             answering: AtomicBool::new(false),
+            unfinished: AtomicBool::new(false),
             waits_since: AtomicU64::new(0),
             // Whoever comes has something to ask.
             asks_since: AtomicU64::new(1),
@@ -97,6 +100,11 @@ impl Visitor {
     pub fn asked(&self) {
         self.answering.store(true, Ordering::Release);
         self.asks_since.store(0, Ordering::Release);
+    }
+
+    /// The HTTP server waits for the body of a request, or has it.
+    pub fn awaits_body(&self, waits: bool) {
+        self.unfinished.store(waits, Ordering::Release);
     }
 
     /// The HTTP server has an answer.
@@ -149,11 +157,12 @@ impl Visitor {
         Some(self.came + Duration::from_millis(since) + limit)
     }
 
-    /// Since when it has had nothing of use to do; `None` while a request is being answered.
+    /// Since when it has had nothing of use to do; `None` while a whole request is being answered.
     #[must_use]
     pub fn useless_since(&self) -> Option<Instant> {
         let since = Duration::from_millis(self.waits_since.load(Ordering::Acquire));
-        (!self.is_answered()).then(|| self.came + since)
+        let of_use = self.is_answered() && !self.unfinished.load(Ordering::Acquire);
+        (!of_use).then(|| self.came + since)
     }
 
     /// For how long no byte has moved.
@@ -240,6 +249,9 @@ mod tests {
         visitor.received();
         assert_eq!(left(&visitor), None);
         assert_eq!(visitor.useless_since(), None);
+        visitor.awaits_body(true);
+        assert!(visitor.useless_since().is_some() && left(&visitor).is_none());
+        visitor.awaits_body(false);
         visitor.answered();
         assert!(left(&visitor).unwrap() > HEAD);
         visitor.sent();

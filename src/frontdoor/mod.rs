@@ -33,7 +33,7 @@ const OUT_OF_BREATH: Duration = Duration::from_millis(50);
 /// Descriptors of a connection: the client's, and both ends of the one to the HTTP server.
 const DESCRIPTORS: usize = 3;
 
-/// Descriptors that are left to everything else.
+/// Descriptors that are left to everything else, where a quarter of all is not less.
 const RESERVE: usize = 128;
 
 /// What a client may take of time and room.
@@ -113,6 +113,14 @@ impl Door {
     /// A closed door. Who is let in is told to `visitors`.
     #[must_use]
     pub fn new(visitors: Arc<Visitors>, limits: Arc<Live<Limits>>) -> Self {
+        let (wanted, room) = (limits.get().connections, room());
+        if wanted > room {
+            tracing::warn!(
+                wanted,
+                room,
+                "the descriptors of the process do not last for that many connections; raise its limit (LimitNOFILE)"
+            );
+        }
         Self {
             visitors,
             limits,
@@ -140,7 +148,7 @@ impl Door {
     async fn accept(self: Arc<Self>, entrance: Entrance, hall: Arc<Hall>) {
         loop {
             match entrance.listener.accept().await {
-                Ok((stream, peer)) => self.let_in(stream, peer, &entrance, &hall),
+                Ok((stream, peer)) => self.let_in(stream, peer, &entrance, &hall).await,
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted just now");
@@ -151,14 +159,18 @@ impl Door {
         }
     }
 
-    fn let_in(&self, stream: TcpStream, peer: SocketAddr, entrance: &Entrance, hall: &Arc<Hall>) {
+    async fn let_in(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        entrance: &Entrance,
+        hall: &Arc<Hall>,
+    ) {
         let limits = *self.limits.get();
         let visitor = Arc::new(Visitor::new(peer, entrance.port));
         let connections = limits.connections.min(room());
-        let seat = self
-            .seats
-            .take(Arc::clone(&visitor), connections, limits.per_address);
-        let Some(seat) = seat else {
+        let seat = self.seats.seat(&visitor, connections, limits.per_address);
+        let Some(seat) = seat.await else {
             tracing::debug!(from = %peer.ip(), "too many connections; one was refused");
             return;
         };
@@ -251,7 +263,7 @@ fn room() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let limit = limit.unwrap_or(usize::MAX);
-    (limit.saturating_sub(RESERVE) / DESCRIPTORS).max(1)
+    ((limit - RESERVE.min(limit / 4)) / DESCRIPTORS).max(1)
 }
 
 #[cfg(test)]

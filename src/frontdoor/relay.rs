@@ -4,12 +4,15 @@
 //! one sends can't become part of another's request; and when a request begins and ends is told by
 //! the HTTP server (`visitors`).
 
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::pin;
 use tokio::sync::watch;
@@ -18,8 +21,8 @@ use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use super::Limits;
 use crate::visitors::{Visitor, Visitors};
 
-/// What is passed on at a time, in bytes.
-const PIECE: usize = 16 * 1024;
+/// The most that is passed on at a time, in bytes.
+const PIECE: usize = 8 * 1024;
 
 /// The longest that nobody looks at the clock, as a part of the time for a head.
 const LOOKS: u32 = 4;
@@ -31,6 +34,9 @@ const UNWANTED: u64 = 1024 * 1024;
 
 /// While the door closes, a connection without a request ends when nothing has moved for this long.
 const STILL: Duration = Duration::from_millis(100);
+
+/// How soon it is tried again to reach the HTTP server.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// What a connection needs of the door.
 #[derive(Debug)]
@@ -57,25 +63,25 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     // Whoever says nothing costs the HTTP server nothing.
-    let mut first = vec![0; PIECE];
     let until = visitor.patience(limits.head, limits.idle);
     let until = until.unwrap_or_else(Instant::now);
     let read = tokio::select! {
-        read = timeout_at(until.into(), client.read(&mut first)) => read,
+        read = timeout_at(until.into(), piece(&mut client)) => read,
         () = visitor.shown_out() => return Ok(()),
         () = closes(hall.closing.clone(), visitor) => return Ok(()),
     };
-    let length = read.unwrap_or(Ok(0))?;
-    let Some(first) = first.get(..length).filter(|first| !first.is_empty()) else {
+    let first = read.unwrap_or(Ok(Vec::new()))?;
+    if first.is_empty() {
         return Ok(());
-    };
+    }
     visitor.received();
-    let mut inner = TcpStream::connect(hall.inner).await?;
+    let mut inner = connect(hall.inner, limits.head).await?;
     inner.set_nodelay(true)?;
     let near = inner.local_addr()?;
     // Dropped before the connection is: variables go in the reverse of their order.
     let _entry = hall.visitors.enter(near, Arc::clone(visitor));
-    inner.write_all(first).await?;
+    inner.write_all(&first).await?;
+    drop(first);
 
     let (mut client_reads, mut client_writes) = tokio::io::split(&mut client);
     {
@@ -107,6 +113,32 @@ where
     Ok(())
 }
 
+/// A connection to the HTTP server. A process that is out of descriptors may have one in a moment.
+async fn connect(inner: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let until = Instant::now() + limit;
+    loop {
+        match TcpStream::connect(inner).await {
+            Err(error)
+                if Instant::now() < until && error.kind() != ErrorKind::ConnectionRefused =>
+            {
+                sleep(AGAIN).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// The next bytes, none at the end. A connection that is waited for holds no room for them.
+async fn piece(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    poll_fn(|context| {
+        let mut room = [0; PIECE];
+        let mut read = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut *from).poll_read(context, &mut read))?;
+        Poll::Ready(Ok(read.filled().to_vec()))
+    })
+    .await
+}
+
 /// Which side of a connection broke.
 enum Broken {
     Client,
@@ -118,14 +150,13 @@ async fn inwards(
     to: &mut (impl AsyncWrite + Unpin),
     visitor: &Visitor,
 ) -> Result<(), Broken> {
-    let mut piece = vec![0; PIECE];
     loop {
-        let length = from.read(&mut piece).await.map_err(|_| Broken::Client)?;
-        let Some(bytes) = piece.get(..length).filter(|bytes| !bytes.is_empty()) else {
+        let bytes = piece(from).await.map_err(|_| Broken::Client)?;
+        if bytes.is_empty() {
             return to.shutdown().await.map_err(|_| Broken::Inner);
-        };
+        }
         visitor.received();
-        to.write_all(bytes).await.map_err(|_| Broken::Inner)?;
+        to.write_all(&bytes).await.map_err(|_| Broken::Inner)?;
     }
 }
 
@@ -136,15 +167,14 @@ async fn outwards(
     visitor: &Visitor,
     limit: Duration,
 ) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
     loop {
         // A reset behind the last answer is as good as an end.
-        let length = from.read(&mut piece).await.unwrap_or(0);
-        let Some(bytes) = piece.get(..length).filter(|bytes| !bytes.is_empty()) else {
+        let bytes = piece(from).await.unwrap_or_default();
+        if bytes.is_empty() {
             return Ok(());
-        };
+        }
         let write = async {
-            to.write_all(bytes).await?;
+            to.write_all(&bytes).await?;
             to.flush().await
         };
         timeout(limit, write).await??;

@@ -6,11 +6,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::visitors::Visitor;
 
 /// Whoever came or was answered less than this ago is not sent away for somebody else.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Somebody for whom there is no place waits this long for one; whoever comes after waits in line
+/// before the door.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether somebody who is of no use has had the grace.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Full {
+    /// The address has its share.
+    Address,
+    /// All are taken.
+    All,
+}
 
 /// The seats that are taken.
 #[derive(Debug, Default)]
@@ -78,31 +95,49 @@ impl Seats {
     }
 
     /// Takes a seat. Where there is none, who has been of no use for longest loses its own; `None`
-    /// when all are of use.
-    pub(super) fn take(
+    /// when the address has its share, or all stay of use.
+    pub(super) async fn seat(
         self: &Arc<Self>,
-        visitor: Arc<Visitor>,
+        visitor: &Arc<Visitor>,
         connections: usize,
         per_address: usize,
     ) -> Option<Seat> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = self.left.notified();
+            match self.take(visitor, connections, per_address) {
+                Ok(seat) => return Some(seat),
+                Err(Full::All) if Instant::now() < until => {}
+                Err(Full::All | Full::Address) => return None,
+            }
+            timeout(LOOK, left).await.ok();
+        }
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        visitor: &Arc<Visitor>,
+        connections: usize,
+        per_address: usize,
+    ) -> Result<Seat, Full> {
         let mut taken = self.lock();
         let address = counted(visitor.peer.ip());
         if let Some(address) = address {
             let count = taken.by_address.get(&address).copied().unwrap_or_default();
             if count >= per_address && !taken.make_room(Some(address)) {
-                return None;
+                return Err(Full::Address);
             }
         }
         if taken.visitors.len() >= connections && !taken.make_room(None) {
-            return None;
+            return Err(Full::All);
         }
         if let Some(address) = address {
             *taken.by_address.entry(address).or_default() += 1;
         }
         let number = taken.next;
         taken.next = taken.next.wrapping_add(1);
-        taken.visitors.insert(number, visitor);
-        Some(Seat {
+        taken.visitors.insert(number, Arc::clone(visitor));
+        Ok(Seat {
             seats: Arc::clone(self),
             number,
         })
@@ -155,7 +190,7 @@ mod tests {
     }
 
     fn take(seats: &Arc<Seats>, visitor: &Arc<Visitor>) -> Option<Seat> {
-        seats.take(Arc::clone(visitor), 4, 2)
+        seats.take(visitor, 4, 2).ok()
     }
 
     #[test]
@@ -195,9 +230,11 @@ mod tests {
         let newcomer = take(&seats, &from("192.0.2.5")).unwrap();
         guests[1].shown_out().await;
         assert_eq!(seats.visitors().len(), 4);
-        // The others were answered just now, or are being answered.
-        assert!(take(&seats, &from("192.0.2.6")).is_none());
-        drop((held, newcomer));
+        // The others were answered just now, or are being answered; their grace ends.
+        let late = from("192.0.2.6");
+        assert!(take(&seats, &late).is_none());
+        let late = seats.seat(&late, 4, 2).await.unwrap();
+        drop((held, newcomer, late));
         tokio::time::timeout(GRACE, seats.empty()).await.unwrap();
     }
 }

@@ -160,6 +160,8 @@ fn another_address_than_the_loopback_must_be_asked_for() {
             "{told:?}"
         );
         read(&format!("[application]\nhost = {host}\ninsecure = true\n")).unwrap();
+        let tls = "[tls]\ncertificate = /etc/x.crt\nkey = /etc/x.key\n";
+        read(&format!("[application]\nhost = {host}\n{tls}")).unwrap();
     }
     for host in ["127.0.0.1", "127.1.2.3", "::1", "localhost"] {
         read(&format!("[application]\nhost = {host}\n")).unwrap();

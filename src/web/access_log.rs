@@ -97,6 +97,13 @@ impl Marks {
         self.user.get_or_init(|| user.to_owned());
     }
 
+    /// Tells the listener that the body is waited for, or is there.
+    pub(super) fn awaits_body(&self, waits: bool) {
+        if let Some(visitor) = &self.visitor {
+            visitor.awaits_body(waits);
+        }
+    }
+
     /// Tells the listener that there is an answer.
     fn answered(&self) {
         if let Some(visitor) = &self.visitor {

@@ -309,7 +309,9 @@ async fn in_time<T>(
     rules: &RequestRules,
     body: impl Future<Output = Result<T, BodyError>>,
 ) -> Result<T, BodyError> {
+    marks.awaits_body(true);
     let body = tokio::time::timeout(rules.body_time, body).await;
+    marks.awaits_body(false);
     body.unwrap_or(Err(BodyError::Slow(rules.body_time)))
 }
 

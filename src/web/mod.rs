@@ -22,6 +22,7 @@ mod query;
 mod reply;
 mod routes;
 mod server;
+mod strays;
 mod traffic;
 
 use std::sync::Arc;

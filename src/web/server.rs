@@ -15,7 +15,7 @@ use rocket::shield::Shield;
 use rocket::{Build, Rocket};
 
 use super::access_log::AccessLog;
-use super::{App, backlog, error, routes};
+use super::{App, backlog, error, routes, strays};
 
 /// How long requests in flight may take to finish after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(30);
@@ -45,6 +45,7 @@ pub fn rocket(
     let access_log = AccessLog {
         traffic: Arc::clone(&app.traffic),
     };
+    let watched = Arc::clone(&app);
     let liftoff = AdHoc::on_liftoff("bound", move |rocket| {
         Box::pin(async move {
             let config = rocket.config();
@@ -52,6 +53,7 @@ pub fn rocket(
             if let Err(error) = backlog::lengthen(address) {
                 tracing::warn!(%error, "many clients at once may have to wait for a connection");
             }
+            tokio::spawn(strays::watch(address, watched));
             bound(address);
         })
     });

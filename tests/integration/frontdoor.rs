@@ -21,8 +21,7 @@ use crate::rig::{Barman, Lab, Server, Site, StandIn};
 struct House {
     site: Site,
     server: Server,
-    /// Another Barman's catalogue is never asked for here.
-    _stand_in: StandIn,
+    stand_in: StandIn,
 }
 
 /// What came of a request.
@@ -81,7 +80,7 @@ impl House {
         Self {
             site,
             server,
-            _stand_in: stand_in,
+            stand_in,
         }
     }
 
@@ -102,6 +101,18 @@ impl House {
         );
         let file = |ending: &str| self.pki(&format!("client-{name}.{ending}"));
         (file("crt"), file("key"))
+    }
+
+    /// Waits until commands can be run, and gives a certificate of a user who runs them.
+    #[track_caller]
+    fn ready(&self, name: &str) -> (PathBuf, PathBuf) {
+        let client = self.client(name);
+        let since = Instant::now();
+        while self.curl("/readyz", None, &[]).status != 200 {
+            assert!(since.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        client
     }
 
     /// A certificate of the test's own, signed by the house's CA unless `by` says otherwise.

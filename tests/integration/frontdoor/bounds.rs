@@ -204,6 +204,23 @@ fn who_did_not_come_through_the_listener_is_refused_everything() {
 }
 
 #[test]
+fn who_waits_at_the_back_door_is_cut_off_and_nobody_else() {
+    let (_stand_in, _site, server) = quick(&["limits.header_time = 1 h"]);
+    let inner = listens(server.pid());
+    let inner = inner.into_iter().find(|port| *port != server.port).unwrap();
+    let mut guest = connect(&server);
+    guest.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    let mut stray = TcpStream::connect(("127.0.0.1", inner)).unwrap();
+    stray.set_read_timeout(Some(LONG)).unwrap();
+    stray.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    assert_eq!(rest(&mut stray).0, "");
+    guest
+        .write_all(b"Host: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    assert!(rest(&mut guest).0.starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn bytes_of_two_clients_never_meet() {
     let (_stand_in, _site, server) = quick(&[]);
     // Heads that two readers could take for more or fewer requests than one.
@@ -218,4 +235,60 @@ fn bytes_of_two_clients_never_meet() {
         assert_eq!(other.json()["status"], "ok");
         drop(rest(&mut odd));
     }
+}
+
+#[test]
+fn requests_that_come_in_one_piece_are_answered_in_their_order() {
+    let (_stand_in, _site, server) = quick(&[]);
+    let mut client = connect(&server);
+    let more = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20);
+    let last = "GET /auth/user HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    client
+        .write_all(format!("{more}{last}").as_bytes())
+        .unwrap();
+    let (said, _) = rest(&mut client);
+    assert_eq!(said.matches("HTTP/1.1 200").count(), 20);
+    assert!(
+        said.rfind("HTTP/1.1 401") > said.rfind("HTTP/1.1 200"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_log_has_the_address_of_the_client() {
+    let house = House::new(&["tls.client_certificates = optional"]);
+    let other = ["--interface", "127.0.0.2"];
+    house.curl("/auth/user", None, &other).expect(401);
+    house.logs("127.0.0.2");
+}
+
+#[test]
+fn a_long_answer_arrives_whole_over_tls_although_it_is_read_slowly() {
+    let house = House::new(&[&QUICK[..], &["tls.client_certificates = optional"]].concat());
+    let ann = house.ready("ann");
+    let long = "x".repeat(3_000_000);
+    let control = serde_json::json!({"check": {"stdout": format!("{long}\n")}});
+    house.stand_in.control(&control);
+    let slowly = ["--limit-rate", "700K"];
+    let answer = house.curl("/barman/check?server_name=main", Some(&ann), &slowly);
+    assert_eq!(answer.expect(200).json()["list"][0].as_str(), Some(&*long));
+}
+
+#[test]
+fn a_stop_waits_for_the_answers_over_tls() {
+    let mut house = House::new(&["tls.client_certificates = optional"]);
+    let ann = house.ready("ann");
+    let control = serde_json::json!({"check": {"sleep": 2, "stdout": "fine\n"}});
+    house.stand_in.control(&control);
+    let before = house.stand_in.starts().len();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| house.curl("/barman/check?server_name=main", Some(&ann), &[]));
+        while house.stand_in.starts().len() == before {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        house.server.terminate();
+        let answer = asking.join().unwrap().expect(200);
+        assert_eq!(answer.json()["list"][0], "fine");
+    });
+    assert_eq!(house.server.wait(), Some(0));
 }

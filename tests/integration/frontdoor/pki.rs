@@ -205,7 +205,8 @@ fn an_expired_certificate_is_a_warning() {
     assert!(output.status.success(), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        told.starts_with("warning: ") && told.contains("the certificate has expired on"),
+        told.contains("[tls] certificate: warning: ")
+            && told.contains("the certificate has expired on"),
         "{told}"
     );
 }
