@@ -11,7 +11,7 @@ cd "$tree"
 . tests/lab/own.sh
 own_lab test
 
-"$lab" packages strace=strace
+"$lab" packages strace=strace curl=curl openssl=openssl
 cargo build --locked
 target=$(target_dir)
 "$lab" up "$dir" ${LAB_BARMAN:+--barman "$LAB_BARMAN"}
