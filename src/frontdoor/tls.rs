@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -11,14 +12,33 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::certificates::Tls;
 use crate::visitors::Certificate;
 
+/// What somebody hears who speaks plain HTTP here; no request is read for it.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: application/json\r\n\
+    Cache-Control: no-store\r\n\
+    X-Content-Type-Options: nosniff\r\n\
+    Connection: close\r\n\r\n\
+    {\"status_code\":400,\"type\":\"invalid parameter\",\
+    \"message\":\"this port speaks TLS; write https:// instead of http://\"}";
+
 /// Ends TLS on a connection; the client certificate, where there is one, has been checked.
 ///
 /// # Errors
 /// When the client does not speak TLS, or its certificate is missing or not good.
 pub(super) async fn shake_hands(
-    stream: TcpStream,
+    mut stream: TcpStream,
     tls: &Tls,
 ) -> io::Result<(TlsStream<TcpStream>, Option<Certificate>)> {
+    let mut first = [0];
+    stream.peek(&mut first).await?;
+    // No record of TLS begins with a letter, and every method of HTTP does.
+    if first.first().is_some_and(u8::is_ascii_uppercase) {
+        // What was not read would take the answer away.
+        stream.read_buf(&mut Vec::with_capacity(8192)).await?;
+        stream.write_all(PLAIN).await?;
+        stream.shutdown().await?;
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP"));
+    }
     let stream = TlsAcceptor::from(std::sync::Arc::clone(&tls.server))
         .accept(stream)
         .await?;

@@ -204,7 +204,9 @@ fn other_protocols_than_tls_1_2_and_1_3_get_nothing() {
         .unwrap();
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).ok();
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("this port speaks TLS"), "{answer}");
 }
 
 #[test]
