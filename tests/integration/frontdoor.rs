@@ -54,33 +54,24 @@ impl Curl {
 }
 
 impl House {
-    /// TLS with these further settings, and the users ann (all rights) and bob (history and users).
+    /// TLS with these further settings, and the users ann (all rights) and bob (a few).
     fn new(settings: &[&str]) -> Self {
         let stand_in = StandIn::new();
-        let lab = Lab::get();
-        // The site's folder is not known before it is made.
-        let pki = lab.folder("pki");
-        let at = |name: &str| pki.join(name).display().to_string();
-        let mut all = vec![
-            format!("tls.certificate = {}", at("server.crt")),
-            format!("tls.key = {}", at("server.key")),
-            format!("tls.client_ca = {}", at("ca.crt")),
-            format!("tls.crl = {}", at("crl.pem")),
-        ];
-        all.extend(settings.iter().map(|setting| (*setting).to_owned()));
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let site = Site::new(&Barman::StandIn(&stand_in), &all);
-        run(
-            &site,
-            &["pki", "init", "--directory", &pki.display().to_string()],
-        );
-        site.user("ann", &["--full"]);
-        site.user("bob", &["--access", "history, auth/user"]);
-        let server = site.serve_unready(&[]);
+        let (site, server) = serve(&Barman::StandIn(&stand_in), settings);
         Self {
             site,
             server,
             stand_in,
+        }
+    }
+
+    /// The same with the real Barman.
+    fn real(settings: &[&str]) -> Self {
+        let (site, server) = serve(&Barman::Real, settings);
+        Self {
+            site,
+            server,
+            stand_in: StandIn::new(),
         }
     }
 
@@ -197,6 +188,28 @@ impl House {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// A site with certificates, and its server.
+fn serve(barman: &Barman<'_>, settings: &[&str]) -> (Site, Server) {
+    // The site's folder is not known before it is made.
+    let pki = Lab::get().folder("pki");
+    let at = |name: &str| pki.join(name).display().to_string();
+    let mut all = vec![
+        format!("tls.certificate = {}", at("server.crt")),
+        format!("tls.key = {}", at("server.key")),
+        format!("tls.client_ca = {}", at("ca.crt")),
+        format!("tls.crl = {}", at("crl.pem")),
+    ];
+    all.extend(settings.iter().map(|setting| (*setting).to_owned()));
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let site = Site::new(barman, &all);
+    let directory = pki.display().to_string();
+    run(&site, &["pki", "init", "--directory", &directory]);
+    site.user("ann", &["--full"]);
+    site.user("bob", &["--access", "history, auth/user, status"]);
+    let server = site.serve_unready(&[]);
+    (site, server)
 }
 
 /// Runs the program and returns what it says; it must do what it is asked.

@@ -231,3 +231,21 @@ fn the_program_knows_its_own_service_by_its_certificate() {
         );
     }
 }
+
+#[test]
+fn clients_of_pg_backup_api_need_their_certificate_alone() {
+    let house = House::real(&[REQUIRED]);
+    let ann = house.client("ann");
+    assert_eq!(
+        house.curl("/status", Some(&ann), &[]).expect(200).body,
+        "\"OK\""
+    );
+    while house.curl("/readyz", Some(&ann), &[]).status != 200 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let told = house.curl("/diagnose", Some(&ann), &[]).expect(200).json();
+    assert!(told["global"].is_object() && told["servers"]["main"].is_object());
+    house.curl("/status", None, &[]).refused();
+    let bob = house.client("bob");
+    house.curl("/diagnose", Some(&bob), &[]).expect(403);
+}

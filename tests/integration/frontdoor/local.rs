@@ -27,6 +27,7 @@ fn requests_of_this_host_run_as_the_configured_user() {
     let host = format!("Host: localhost:{port}\r\n");
     ask(port, "/healthz", &host).expect(200);
     ask(port, "/history/list", &host).expect(200);
+    assert_eq!(ask(port, "/status", &host).expect(200).body, b"\"OK\"");
     ask(port, "/config/barmanapi", &host).expect(403);
     for host in [
         "Host: 127.0.0.1\r\n",
