@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::configuration::{Configuration, Followers, door_limits, limits, request_rules, rules};
 use super::{listen, manager, reload};
@@ -222,20 +223,7 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         entrances.open(&opening, inner);
         manager::ready();
     });
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let (first, second) = tokio::sync::watch::channel(0_u8);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            first.send_modify(|count| *count = count.saturating_add(1));
-        }
-    });
+    let second = stops()?;
     let mut at_once = second.clone();
     let mut asked = second;
     let stop = async move {
@@ -255,6 +243,25 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         blocking::run(move || link.end_unused()).await?;
     }
     Ok(())
+}
+
+/// Counts the signals to stop.
+fn stops() -> std::io::Result<watch::Receiver<u8>> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let (first, second) = watch::channel(0_u8);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            first.send_modify(|count| *count = count.saturating_add(1));
+        }
+    });
+    Ok(second)
 }
 
 /// Completes what crashes have cut short, now and as long as the service runs.
