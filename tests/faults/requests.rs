@@ -158,6 +158,10 @@ pub fn prepare(bench: &Bench, request: usize, word: &str, ticket: &str) -> About
         before: None,
         first: None,
     };
+    if target.starts_with("/auth/user/add") {
+        // New names are in lower case.
+        all.target.make_ascii_lowercase();
+    }
     if target.starts_with("/auth/user/remove") {
         let file = bench.site.file("client.conf");
         let text = fs::read_to_string(&file).unwrap();

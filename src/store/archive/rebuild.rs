@@ -1,6 +1,6 @@
 //! Building the index of an archive anew from the archive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -14,6 +14,9 @@ use crate::names::{Month, Ticket};
 /// Lines that are sorted in memory at a time, and their bytes.
 const RUN: usize = 20_000;
 const RUN_BYTES: usize = 8 << 20;
+
+/// So many jobs tell whether an archive is that of an index, although some of them are damaged.
+const FIRST: usize = 1000;
 
 /// Where a job is whose bytes are gone.
 const NOWHERE: u64 = u64::MAX;
@@ -69,10 +72,10 @@ impl Store {
                 Ok(())
             })?;
         }
-        let mut first = None;
+        let mut sight = Sight::default();
         let mut found = |ticket: Ticket, line: Line| {
             missing.remove(&ticket);
-            first.get_or_insert_with(|| (ticket.clone(), line.place.inner.is_none()));
+            sight.add(&ticket, &line);
             runs.push(line.text(&ticket)?)
         };
         let mut scanned = scan(archive, month, 0..end, false, &mut found)?;
@@ -89,7 +92,7 @@ impl Store {
             }
         }
         if let Some(old) = old {
-            let is_cut = old.header.length > length && begins_alike(&old, first.as_ref())?;
+            let is_cut = old.header.length > length && sight.is_of(&old)?;
             if is_cut {
                 scanned.gaps.push(length..NOWHERE);
             }
@@ -140,15 +143,32 @@ fn each_line(
     Ok(())
 }
 
-/// Whether an archive is the one that an index is about, as far as what is left of it tells: the
-/// job it begins with, and whether that is a member of its own.
-fn begins_alike(index: &Index, first: Option<&(Ticket, bool)>) -> Result<bool, Fault> {
-    let mut alike = first.is_none();
-    each_line(index, |ticket, line| {
-        alike |= line.place.offset == 0 && first == Some(&(ticket, true));
-        Ok(())
-    })?;
-    Ok(alike)
+/// What is seen of an archive, to tell whether it is the one that an index is about.
+#[derive(Default)]
+struct Sight {
+    any: bool,
+    /// The first jobs that are members of their own, by their places.
+    first: BTreeMap<u64, Ticket>,
+}
+
+impl Sight {
+    fn add(&mut self, ticket: &Ticket, line: &Line) {
+        self.any = true;
+        if line.place.inner.is_none() && self.first.len() < FIRST {
+            self.first.insert(line.place.offset, ticket.clone());
+        }
+    }
+
+    /// Whether a job stands where the index has it, or nothing is left that could tell.
+    fn is_of(&self, index: &Index) -> Result<bool, Fault> {
+        let mut alike = !self.any;
+        each_line(index, |ticket, line| {
+            let place = line.place;
+            alike |= place.inner.is_none() && self.first.get(&place.offset) == Some(&ticket);
+            Ok(())
+        })?;
+        Ok(alike)
+    }
 }
 
 impl Runs<'_> {

@@ -342,11 +342,7 @@ fn what_an_archive_that_was_cut_has_lost_is_told_as_damaged_and_comes_back_with_
     bench.rotate();
     let whole = fs::read(bench.archive()).unwrap();
     let index = fs::read_to_string(bench.index()).unwrap();
-    let at = |n: usize| -> usize {
-        let line = index.lines().nth(n + 1).unwrap();
-        let at = line.split("\"at\":").nth(1).unwrap();
-        at.split(',').next().unwrap().parse().unwrap()
-    };
+    let at = |n: usize| place(&index, n);
     // Between two members, behind the beginning of one, inside one, and everything.
     for (cut, left) in [(at(4), 4), (at(4) + 30, 4), (at(4) + 200, 4), (0, 0)] {
         fs::write(bench.archive(), &whole[..cut]).unwrap();
@@ -380,4 +376,39 @@ fn what_an_archive_that_was_cut_has_lost_is_told_as_damaged_and_comes_back_with_
     fs::write(bench.archive(), &whole).unwrap();
     assert_eq!(bench.all_told(&tickets), before);
     assert_eq!(bench.damaged(), 0);
+}
+
+/// Where the index says that its n-th job begins.
+fn place(index: &str, n: usize) -> usize {
+    let line = index.lines().nth(n + 1).unwrap();
+    let at = line.split("\"at\":").nth(1).unwrap();
+    at.split(',').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_damaged_beginning_does_not_hide_what_a_cut_has_lost() {
+    let mut bench = Bench::new();
+    let tickets = bench.tickets(6);
+    let before = bench.all_told(&tickets);
+    bench.rotate();
+    let whole = fs::read(bench.archive()).unwrap();
+    let index = fs::read_to_string(bench.index()).unwrap();
+    // In the first member: what it is, its length, the ticket that it names, its bytes.
+    for flipped in [0, 18, 62, 100] {
+        let mut left = whole[..place(&index, 4)].to_vec();
+        left[flipped] ^= 1;
+        fs::write(bench.archive(), left).unwrap();
+        fs::write(bench.index(), &index).unwrap();
+        for (n, ticket) in tickets.iter().enumerate() {
+            let told = bench.told(ticket);
+            let is_damaged = told.as_deref() == Some("damaged");
+            match n {
+                0 => assert!(is_damaged || told == before[ticket], "{flipped}: {told:?}"),
+                1..4 => assert_eq!(told, before[ticket], "{flipped}, {n}"),
+                _ => assert!(is_damaged, "{flipped}, {n}: {told:?}"),
+            }
+        }
+        let listed = bench.listed();
+        assert_eq!(listed[..5], reversed(&tickets)[..5], "{flipped}");
+    }
 }
