@@ -151,6 +151,20 @@ impl Rights {
         }
     }
 
+    /// Whether a path is allowed, and `access` names it and each of the servers word for word: not
+    /// by `*`, by a path above it, or by leaving the server away.
+    #[must_use]
+    pub fn writes_out<S: AsRef<str>>(&self, names: &[S], scope: &Scope) -> bool {
+        let is_named = |rule: &Rule| {
+            let mut names = names.iter().map(AsRef::as_ref);
+            rule.is_written_out() && names.any(|name| rule.path().eq_ignore_ascii_case(name))
+        };
+        let rules: Vec<&Rule> = self.access.iter().filter(|rule| is_named(rule)).collect();
+        let has = |server: &ServerName| rules.iter().any(|r| r.server() == Some(server.as_str()));
+        single_servers(scope).is_some_and(|servers| servers.iter().all(has))
+            && self.allows(names, scope)
+    }
+
     /// Whether a path, by all names it goes by, could be allowed for some server or for none. It
     /// is asked before anything of a request is read.
     #[must_use]
@@ -212,6 +226,17 @@ impl Rights {
                     && self.access.iter().all(|own| own.is_apart_from(rule)))
         });
         access && deny
+    }
+
+    /// Whether each rule for one of these paths that is written out stands in others, too. Where
+    /// such a rule counts for more than one that covers it, [`Rights::within`] does not tell.
+    #[must_use]
+    pub fn writes_out_within(&self, other: &Self, paths: &[String]) -> bool {
+        let mut counting = self
+            .access
+            .iter()
+            .filter(|rule| rule.is_written_out() && paths.iter().any(|path| path == rule.path()));
+        counting.all(|rule| other.access.contains(rule))
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Authority {
         name: UserName,
         /// Other names of paths, and the ones they stand for.
         aliases: Arc<HashMap<String, String>>,
+        /// Paths that a rule gives more of when it is written out.
+        written_out: Arc<Vec<String>>,
     },
 }
 
@@ -56,7 +58,9 @@ impl Authority {
     /// Whether a user who changed from the one state to the other may be changed on this word.
     fn reaches(&self, name: &UserName, before: &Listing, after: &Listing) -> bool {
         let Self::User {
-            name: own, aliases, ..
+            name: own,
+            aliases,
+            written_out,
         } = self
         else {
             return true;
@@ -78,7 +82,10 @@ impl Authority {
             .peekable();
         states.peek().is_some()
             && !is_faulty(before)
-            && states.all(|user| canonical(&user.rights).within(&limit))
+            && states.all(|user| {
+                let rights = canonical(&user.rights);
+                rights.within(&limit) && rights.writes_out_within(&limit, written_out)
+            })
     }
 
     fn force(&self) -> bool {

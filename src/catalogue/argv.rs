@@ -46,6 +46,8 @@ pub struct Invocation {
     pub scope: Scope,
     /// Why only a user with full access may start it; `None` = the right to the command is enough.
     pub requires_full: Option<String>,
+    /// Whether a rule that is written out for the command and the servers is enough instead.
+    pub or_written_out: bool,
     /// While one runs, an identical one is refused.
     pub exclusive: bool,
 }
@@ -81,6 +83,7 @@ pub fn build(
         given: &given,
         scope: None,
         requires_full: None,
+        names_model: None,
     };
     let mut arguments = Vec::new();
     for (index, option) in command.options.iter().enumerate() {
@@ -101,7 +104,8 @@ pub fn build(
         command: command.name.clone(),
         arguments,
         scope: builder.scope.unwrap_or(Scope::Global),
-        requires_full: builder.requires_full,
+        or_written_out: builder.requires_full.is_none() && builder.names_model.is_some(),
+        requires_full: builder.requires_full.or(builder.names_model),
         exclusive: of.exclusive,
     })
 }
@@ -126,6 +130,7 @@ pub fn named_servers(
         given: &given,
         scope: None,
         requires_full: None,
+        names_model: None,
     };
     for (index, positional) in command.positionals.iter().enumerate() {
         if builder.kind(&positional.name) == Some(Kind::Server) {
@@ -164,6 +169,8 @@ struct Builder<'a> {
     given: &'a Given,
     scope: Option<Scope>,
     requires_full: Option<String>,
+    /// The same, for the name of a model alone.
+    names_model: Option<String>,
 }
 
 impl Builder<'_> {
@@ -252,7 +259,8 @@ impl Builder<'_> {
         match kind {
             Kind::Server => self.add_server(name, value, several)?,
             Kind::Model => {
-                self.require_full(format!("{name} can change which programs barman runs"));
+                let reason = format!("{name} can change which programs barman runs");
+                self.names_model.get_or_insert(reason);
             }
             Kind::Full => self.require_full(format!("{name} is for full access")),
             Kind::ConfigChanges => {

@@ -169,6 +169,20 @@ impl Traits {
         self.section(name).is_some_and(|(_, traits)| traits.off)
     }
 
+    /// Every name of the commands that take a model's name.
+    #[must_use]
+    pub fn of_models(&self) -> Vec<&str> {
+        let takes_one = |section: &str| {
+            let traits = self.sections.get(section);
+            traits.is_some_and(|traits| traits.types.values().any(|kind| *kind == Kind::Model))
+        };
+        let mut names = self.all_names();
+        if !takes_one(EVERY) {
+            names.retain(|name| takes_one(self.aliases.get(*name).map_or(name, String::as_str)));
+        }
+        names
+    }
+
     /// Every name of which anything is known, in the order of the alphabet.
     #[must_use]
     pub fn all_names(&self) -> Vec<&str> {

@@ -57,8 +57,18 @@ impl Dispatch {
         }
         if let Some(reason) = &invocation.requires_full
             && !caller.rights.is_full()
+            && !(invocation.or_written_out
+                && caller
+                    .rights
+                    .writes_out(&super::paths(&names), &invocation.scope))
         {
-            let words = format!("{reason}; only a user with full access may do that");
+            let or = if invocation.or_written_out {
+                let path = command.name.path();
+                format!(", or one whose access names {path}@SERVER, with this server and no '*',")
+            } else {
+                String::new()
+            };
+            let words = format!("{reason}; only a user with full access{or} may do that");
             return Err(Refusal::new(RefusalKind::Forbidden, words));
         }
         self.check_servers(&invocation.scope).await?;

@@ -195,6 +195,7 @@ impl Dispatch {
             time_limit,
             exclusive: admitted.invocation.exclusive,
             requires_full: admitted.invocation.requires_full.is_some(),
+            or_written_out: admitted.invocation.or_written_out,
         };
         entry.ticket = Some(new.ticket.to_string());
         let mut acceptance = entry.clone();

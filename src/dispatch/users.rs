@@ -257,6 +257,8 @@ impl Dispatch {
     /// The word of a caller, who may not name a command by another name to get around a rule.
     fn authority(&self, caller: &Caller) -> Result<Authority, Refusal> {
         let mut aliases = HashMap::new();
+        let models = self.traits.of_models().into_iter();
+        let written_out = models.map(|name| format!("barman/{name}")).collect();
         if !caller.rights.is_full() {
             let catalogue = self.catalogue()?;
             for command in &catalogue.commands {
@@ -272,6 +274,7 @@ impl Dispatch {
         Ok(Authority::User {
             name: caller.user.clone(),
             aliases: Arc::new(aliases),
+            written_out: Arc::new(written_out),
         })
     }
 }

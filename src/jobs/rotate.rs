@@ -193,6 +193,7 @@ mod tests {
             max_jobs: 1,
             exclusive: false,
             requires_full: false,
+            or_written_out: false,
             users: "/etc/barmanapi/client.conf".into(),
             remote: None,
         }

@@ -48,6 +48,8 @@ pub struct NewJob {
     pub exclusive: bool,
     /// Whether only a user with full access may have it run.
     pub requires_full: bool,
+    /// Whether a rule that is written out for the command and the servers is enough instead.
+    pub or_written_out: bool,
 }
 
 /// Why a job did not start.
@@ -171,6 +173,7 @@ fn job(new: NewJob, limits: &Limits) -> io::Result<Job> {
         max_jobs: limits.max_jobs,
         exclusive: new.exclusive,
         requires_full: new.requires_full,
+        or_written_out: new.or_written_out,
         users: limits.users.clone(),
         remote: far::record(&new.host),
     })

@@ -124,7 +124,11 @@ fn permission(job: &Job) -> Result<(), String> {
     let user = user.map_err(|error| format!("the right can't be looked up: {error}"))?;
     let paths: Vec<_> = job.names.iter().map(CommandName::path).collect();
     let permitted = user.is_some_and(|user| {
-        user.rights.allows(&paths, &job.scope) && (!job.requires_full || user.rights.is_full())
+        let rights = &user.rights;
+        rights.allows(&paths, &job.scope)
+            && (!job.requires_full
+                || rights.is_full()
+                || job.or_written_out && rights.writes_out(&paths, &job.scope))
     });
     if permitted {
         Ok(())

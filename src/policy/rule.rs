@@ -95,6 +95,13 @@ impl Rule {
         self.path == "*" && self.server.is_none()
     }
 
+    /// Whether the rule names one path and one server, and both word for word.
+    #[must_use]
+    pub fn is_written_out(&self) -> bool {
+        let server = self.server.as_deref();
+        !self.path.contains('*') && server.is_some_and(|server| !server.contains('*'))
+    }
+
     /// The same rule for another path, when that can be one.
     pub(super) fn with_path(&self, path: &str) -> Option<Self> {
         let text = match &self.server {

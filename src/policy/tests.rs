@@ -198,6 +198,83 @@ fn nobody_grants_more_than_they_have() {
     }
 }
 
+#[test]
+fn a_rule_is_written_out_when_it_names_the_path_and_the_server_word_for_word() {
+    let names = ["barman/config-switch"];
+    for (access, deny, written) in [
+        ("barman/config-switch@main", "", true),
+        ("barman/Config-Switch@main", "", true),
+        ("barman/backup@main, barman/config-switch@main", "", true),
+        ("", "", false),
+        ("*", "", false),
+        ("barman", "", false),
+        ("barman@main", "", false),
+        ("barman/config-switch", "", false),
+        ("barman/config-switch@*", "", false),
+        ("barman/config-switch@mai*", "", false),
+        ("barman/config-*@main", "", false),
+        ("barman/*@main", "", false),
+        ("*/config-switch@main", "", false),
+        ("barman/config-switch@other", "", false),
+        ("barman/config-switch/help@main", "", false),
+        (
+            "barman/config-switch@main",
+            "barman/config-switch@main",
+            false,
+        ),
+        ("barman/config-switch@main", "barman/config-switch@*", false),
+        ("barman/config-switch@main", "barman", false),
+    ] {
+        let user = rights(access, deny);
+        assert_eq!(
+            user.writes_out(&names, &on(&["main"])),
+            written,
+            "{access} - {deny}"
+        );
+        assert!(!user.writes_out(&names, &Scope::Global), "{access}");
+        assert!(!user.writes_out(&names, &Scope::All), "{access}");
+        assert!(
+            !user.writes_out(&names, &on(&["main", "other"])),
+            "{access}"
+        );
+    }
+    let both = rights("barman/config-switch@main, barman/config-switch@other", "");
+    assert!(both.writes_out(&names, &on(&["main", "other"])));
+    let by_another_name = rights("b/old@main", "");
+    assert!(by_another_name.writes_out(&["b/new", "b/old"], &on(&["main"])));
+}
+
+#[test]
+fn a_rule_that_counts_for_more_when_written_out_is_granted_by_those_who_have_it() {
+    let paths = ["barman/config-switch".to_owned()];
+    for (own, other, within) in [
+        (
+            "barman/config-switch@main",
+            "barman/config-switch@main",
+            true,
+        ),
+        ("barman/config-switch@main", "barman@main", false),
+        ("barman/config-switch@main", "barman/config-switch@*", false),
+        ("barman/config-switch@main", "", false),
+        (
+            "barman/config-switch@main",
+            "barman, barman/config-switch@other",
+            false,
+        ),
+        ("barman/backup@main", "barman@main", true),
+        ("barman/config-switch@m*", "barman@m*", true),
+        ("barman/config-switch", "barman", true),
+    ] {
+        let (own_rights, other_rights) = (rights(own, ""), rights(other, ""));
+        assert!(other.is_empty() || own_rights.within(&other_rights) || !within);
+        assert_eq!(
+            own_rights.writes_out_within(&other_rights, &paths),
+            within,
+            "{own} {other}"
+        );
+    }
+}
+
 /// A few rules over two words and two servers, so that they often meet.
 fn list() -> impl Strategy<Value = Vec<Rule>> {
     let rule = "(\\*|b|b/\\*|b/r\\*|b/re|b/rec|b/x|x)(@(\\*|m|m\\*|o|n\\*))?";

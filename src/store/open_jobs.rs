@@ -241,6 +241,7 @@ mod tests {
             max_jobs: 4,
             exclusive: false,
             requires_full: false,
+            or_written_out: false,
             users: "/etc/barmanapi/client.conf".into(),
             remote: None,
         }

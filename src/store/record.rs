@@ -52,6 +52,9 @@ pub struct Job {
     pub exclusive: bool,
     /// Whether only a user with full access may have it run.
     pub requires_full: bool,
+    /// Whether a rule that is written out for the command and the servers is enough instead.
+    #[serde(default)]
+    pub or_written_out: bool,
     /// The file of users, in which the right is looked up again before the command starts.
     pub users: PathBuf,
     /// The host that Barman runs on, where that is another one.

@@ -75,6 +75,7 @@ fn job(ticket: &Ticket) -> Job {
         max_jobs: 4,
         exclusive: true,
         requires_full: false,
+        or_written_out: false,
         users: "/etc/barmanapi/client.conf".into(),
         remote: None,
     }

@@ -196,3 +196,11 @@ fn every_command_of_a_barman_is_known_by_each_of_its_names() {
     assert!(traits.is_off(&name("put-wal")) && !traits.is_off(&name("backup")));
     assert!(!traits.knows(&name("bakup")) && !traits.is_off(&name("bakup")));
 }
+
+#[test]
+fn the_commands_that_take_a_model_are_known_by_each_of_their_names() {
+    assert_eq!(Traits::builtin().of_models(), ["config-switch"]);
+    let own = "[keep]\naliases = hold\ntype.target = model\n";
+    let traits = Traits::with_override(own).unwrap();
+    assert_eq!(traits.of_models(), ["config-switch", "hold", "keep"]);
+}

@@ -108,6 +108,76 @@ fn a_right_that_is_gone_is_gone_for_the_next_token_and_for_what_waits() {
     );
 }
 
+#[test]
+fn a_switch_to_a_model_that_waits_is_looked_at_again_by_the_rule_that_allowed_it() {
+    let house = House::with(&["barman.max_jobs = 1"]);
+    house.stand_in.control(&json!({"delete": {"hang": true}}));
+    let ada = house.ask("ada");
+    let give = |access: &str| {
+        let rights = json!({"username": "rob", "access": [access, "history"]});
+        ada.post("/auth/user/change", &rights).expect(200);
+    };
+    give("barman/config-switch@main");
+    let form = "server_name=other&backup_id=latest&async=true";
+    let first = ada.form("/barman/delete", form).ticket();
+    let switch = || {
+        let form = "server_name=main&model_name=main:m&async=true";
+        house.ask("rob").form("/barman/config-switch", form)
+    };
+    let waiting = switch().ticket();
+    // The command is still allowed, the model is not.
+    give("barman@main");
+    switch().expect(403);
+    ada.form("/history/cancel", &format!("ticket={first}"))
+        .expect(200);
+    let ended = ada.closed(&waiting);
+    assert_eq!(ended["state"], "cancelled", "{ended}");
+    assert!(
+        ended["detail"].to_string().contains("no longer permitted"),
+        "{ended}"
+    );
+    give("barman/config-switch@main");
+    let ran = switch().ticket();
+    assert_eq!(ada.finished(&ran)["state"], "done");
+    let switches = house.stand_in.commands();
+    let switches = switches.iter().filter(|words| words[0] == "config-switch");
+    assert_eq!(switches.count(), 1);
+}
+
+#[test]
+fn nobody_without_the_right_to_models_gives_it_away_or_takes_it() {
+    let house = House::new();
+    let ada = house.ask("ada");
+    let rights = |name: &str, access: &[&str]| json!({"username": name, "access": access});
+    let user = |name: &str, access: &[&str]| {
+        let mut body = rights(name, access);
+        body["password"] = PASSWORD.into();
+        body
+    };
+    let (wide, switch) = ("barman@main", "barman/config-switch@main");
+    for body in [user("tina", &["auth", wide]), user("patroni", &[switch])] {
+        ada.post("/auth/user/add", &body).expect(200);
+    }
+    // All of `barman@main`, and yet not this.
+    for (task, body) in [
+        ("add", user("eve", &[switch])),
+        ("change", rights("tina", &["auth", wide, switch])),
+        ("change", rights("patroni", &[wide])),
+        ("remove", json!({"username": "patroni"})),
+    ] {
+        house.refused("tina", task, &body, 403);
+    }
+    let less = user("eve", &["barman/backup@main", "barman/config-*@main"]);
+    let tina = house.ask("tina");
+    tina.post("/auth/user/add", &less).expect(200);
+    // With it she may.
+    let more = rights("tina", &["auth", wide, switch]);
+    ada.post("/auth/user/change", &more).expect(200);
+    let tina = house.ask("tina");
+    tina.post("/auth/user/change", &rights("eve", &[switch]))
+        .expect(200);
+}
+
 /// Two full users, one at each of two services, ask at the same moment, many times over.
 fn at_the_same_moment(wish: impl Fn(&str, &str) -> (&'static str, Value) + Sync, statuses: &[u16]) {
     let house = House::new();

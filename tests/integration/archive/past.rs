@@ -72,6 +72,7 @@ impl Past {
             max_jobs: 4,
             exclusive: false,
             requires_full: false,
+            or_written_out: false,
             users: self.root.with_file_name("client.conf"),
             remote: None,
             ticket,

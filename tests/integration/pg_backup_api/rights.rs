@@ -110,9 +110,56 @@ fn a_tenant_sees_its_own_server_among_the_servers_and_changes_no_other() {
     for target in ["/operations", "/diagnose"] {
         error(tenant.get(target), 403);
     }
-    // A model is for users with full access.
+    // A model needs more than all of `barman` on that server.
     let switch = json!({"type": "config_switch", "model_name": "main:m1"});
     error(tenant.post(MAIN, &switch), 403);
+}
+
+#[test]
+fn a_model_needs_full_access_or_a_rule_that_names_the_command_and_the_server() {
+    let desk = Desk::new(&json!({}), &[]);
+    let rules = [
+        ("by-path", "['barman/config-switch']", "[]"),
+        ("by-any-server", "['barman/config-switch@*']", "[]"),
+        ("by-pattern", "['barman/config-*@main']", "[]"),
+        ("by-server", "['barman@main']", "[]"),
+        ("by-nothing-denied", "[]", "['barman/delete']"),
+        ("elsewhere", "['barman/config-switch@other']", "[]"),
+        (
+            "denied",
+            "['barman/config-switch@main']",
+            "['barman/config-switch@m*']",
+        ),
+        ("patroni", "['barman/config-switch@main']", "[]"),
+    ];
+    let sections = rules.map(|(name, access, deny)| {
+        format!(
+            "[{name}]\npassword = {:032}\naccess = {access}\ndeny = {deny}\n",
+            0
+        )
+    });
+    desk.site.users(&sections.concat());
+    let switch = json!({"type": "config_switch", "model_name": "main:m1"});
+    for (name, ..) in &rules[..rules.len() - 1] {
+        let text = error(desk.caller(name).post(MAIN, &switch), 403);
+        let told = text.contains("access names barman/config-switch@SERVER");
+        assert_eq!(told, name.starts_with("by-"), "{name}: {text}");
+    }
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+    let patroni = desk.caller("patroni");
+    let id = begun(patroni.post(MAIN, &switch));
+    assert_eq!(ended(&patroni, &id)["status"], "DONE");
+    // It is that of /barman, too, and nothing else: not other models' changes, not another server.
+    let form = "server_name=main&model_name=main:m1";
+    patroni.form("/barman/config-switch", form).expect(200);
+    let form = "server_name=other&model_name=main:m1";
+    patroni.form("/barman/config-switch", form).expect(403);
+    error(patroni.post(OTHER, &switch), 403);
+    error(patroni.post(MAIN, &recovery("/srv/r/data")), 403);
+    let change = json!([{"scope": "model", "model_name": "main:m1", "parallel_jobs": "2"}]);
+    let update = json!({"type": "config_update", "changes": change});
+    error(patroni.post("/operations", &update), 403);
+    assert_eq!(desk.commands().len(), 2);
 }
 
 #[test]

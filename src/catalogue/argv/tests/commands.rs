@@ -93,7 +93,7 @@ fn keep_and_config_switch_need_exactly_one_of_their_ways() {
     )
     .unwrap();
     assert_eq!(model.arguments, ["--", "main", "main:m"]);
-    assert!(model.requires_full.is_some());
+    assert!(model.requires_full.is_some() && model.or_written_out);
     let reset = start(
         "config-switch",
         &text(&[("server_name", "main"), ("reset", "true")]),
@@ -101,6 +101,7 @@ fn keep_and_config_switch_need_exactly_one_of_their_ways() {
     )
     .unwrap();
     assert_eq!(reset.requires_full, None);
+    assert!(!reset.or_written_out);
 }
 
 #[test]

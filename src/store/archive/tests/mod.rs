@@ -61,6 +61,7 @@ impl Bench {
             max_jobs: 4,
             exclusive: false,
             requires_full: false,
+            or_written_out: false,
             users: "/etc/barmanapi/client.conf".into(),
             remote: None,
         };
