@@ -44,6 +44,8 @@ quietly() {
 . "$here/barman.sh"
 # shellcheck source=sshd.sh
 . "$here/sshd.sh"
+# shellcheck source=patroni.sh
+. "$here/patroni.sh"
 
 default_dir() {
     # One per clone, so that two of them can be tested at once. Not inside the clone: the account must be able to reach it.
@@ -76,7 +78,7 @@ load_env() {
 take_turn() { exec 9<"$dir"; flock 9; }
 
 recipe() {
-    { sed -n '1,$p' "$here"/{lab,packages,account,postgres,barman,sshd}.sh; echo "$tree"; } | cksum | cut -d' ' -f1
+    { sed -n '1,$p' "$here"/{lab,packages,account,postgres,barman,sshd,patroni}.sh; echo "$tree"; } | cksum | cut -d' ' -f1
 }
 
 is_well() {
@@ -93,7 +95,8 @@ write_env() {
         echo "# The lab in $dir. Every value is in single quotes and holds none."
         for name in LAB_DIR LAB_USER LAB_UID LAB_GID LAB_HOME LAB_RUN BIN_DIR STAND_IN HELP_DIR RESTORE_DIR WORK_DIR \
             PYTHON BARMAN BARMAN_PYTHON BARMAN_VERSION BARMAN_CONF BARMAN_HOME OTHER_PASSWORD OTHER_STREAMING_PASSWORD \
-            PG_BIN PG_VERSION PG_DATA PGHOST PGPORT PGUSER PGDATABASE LAB_TABLE LAB_ROWS SSH_HOST SSH_PORT SSH_KEY SSH_KNOWN_HOSTS; do
+            PG_BIN PG_VERSION PG_DATA PGHOST PGPORT PGUSER PGDATABASE LAB_TABLE LAB_ROWS SSH_HOST SSH_PORT SSH_KEY SSH_KNOWN_HOSTS \
+            PATRONI_BARMAN; do
             printf "%s='%s'\n" "$name" "${!name}"
         done
     } >"$file"
@@ -125,6 +128,7 @@ up() {
     take_turn
     if is_well; then
         refresh_stand_in
+        get_patroni
         say "up and well: $dir (Barman $BARMAN_VERSION, PostgreSQL $PG_VERSION on port $PGPORT, sshd on port $SSH_PORT)"
         return
     fi
@@ -144,10 +148,15 @@ up() {
     mkdir_of_account home restore run etc work
     check_account
     RESTORE_DIR=$dir/restore WORK_DIR=$dir/work BIN_DIR=$dir/bin
+    PATRONI_BARMAN=$dir/patroni/bin/patroni_barman
+    # Beside the rest, which waits for other things.
+    get_patroni 9<&- &
+    fetching=$!
     build_postgres
     build_sshd
     build_barman
     refresh_stand_in
+    wait "$fetching"
     write_env
     recipe >"$marker"
     trap - EXIT INT TERM HUP
@@ -157,6 +166,7 @@ up() {
 # A lab that could not be built whole leaves its logs and nothing that runs.
 failed() {
     [[ $1 == 1 ]] || say "failed: the step \"$step\" ended with exit code $1"
+    [[ -z ${fetching:-} ]] || wait "$fetching" || true
     stop_all
 }
 
