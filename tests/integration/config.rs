@@ -56,12 +56,12 @@ retention_policy   =   REDUNDANCY 3\n\
 ; the end";
 
 /// Barman's files of one test.
-struct Files {
+pub(crate) struct Files {
     folder: PathBuf,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lab = Lab::get();
         let folder = lab.folder("config");
         for name in ["barman.d", "home"] {
@@ -76,12 +76,12 @@ impl Files {
         files
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// Writes a file with the lab's facts in place of words like `@PORT@`.
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let lab = Lab::get();
         let text = text
             .replace("@DIR@", &self.folder.display().to_string())
@@ -111,7 +111,7 @@ impl Files {
     }
 
     /// What the real Barman says, with these files.
-    fn barman(&self, arguments: &[&str]) -> String {
+    pub(crate) fn barman(&self, arguments: &[&str]) -> String {
         let lab = Lab::get();
         let mut command = lab.command(lab.fact("BARMAN"));
         command

@@ -3,6 +3,7 @@
 mod bounds;
 mod certificates;
 mod local;
+mod patroni;
 mod pki;
 mod renewal;
 
@@ -99,7 +100,7 @@ impl House {
     fn ready(&self, name: &str) -> (PathBuf, PathBuf) {
         let client = self.client(name);
         let since = Instant::now();
-        while self.curl("/readyz", None, &[]).status != 200 {
+        while self.curl("/readyz", Some(&client), &[]).status != 200 {
             assert!(since.elapsed() < Duration::from_secs(60));
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -208,7 +209,10 @@ fn serve(barman: &Barman<'_>, settings: &[&str]) -> (Site, Server) {
     run(&site, &["pki", "init", "--directory", &directory]);
     site.user("ann", &["--full"]);
     site.user("bob", &["--access", "history, auth/user, status"]);
-    let server = site.serve_unready(&[]);
+    let server = match barman {
+        Barman::Real => site.serve_learnt(),
+        Barman::StandIn(_) => site.serve_unready(&[]),
+    };
     (site, server)
 }
 

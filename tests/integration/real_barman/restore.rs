@@ -1,13 +1,12 @@
 //! Restores go where the configuration lets them, and what they restore is a PostgreSQL.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::fixture::Fixture;
-use crate::rig::Lab;
+use crate::rig::{Lab, ask_restored};
 
 /// A name that no other test has.
 fn fresh(name: &str) -> String {
@@ -41,7 +40,8 @@ fn a_restored_backup_starts_and_holds_the_rows() {
     for file in ["PG_VERSION", "backup_label", "global/pg_control", "base"] {
         assert!(directory.join(file).exists(), "{file}");
     }
-    let rows = rows_of(&directory);
+    let query = format!("SELECT count(*) FROM {}", lab.fact("LAB_TABLE"));
+    let rows = ask_restored(&directory, &query);
     assert_eq!(rows, lab.fact("LAB_ROWS"));
     // A second one finds the place taken, and Barman says so.
     let ticket = ada.post("/barman/restore", &asynchronous(&body)).ticket();
@@ -54,47 +54,6 @@ fn asynchronous(body: &Value) -> Value {
     let mut body = body.clone();
     body["async"] = json!(true);
     body
-}
-
-/// Starts PostgreSQL in a restored directory and counts the rows of the lab's table.
-fn rows_of(directory: &Path) -> String {
-    let lab = Lab::get();
-    // The path of a socket has little room.
-    let socket = PathBuf::from(format!("/tmp/{}", &fresh("r")[..8]));
-    fs::create_dir(&socket).unwrap();
-    lab.own(&socket);
-    let log = directory.join("restored.log");
-    let program = |name: &str| lab.command(Path::new(lab.fact("PG_BIN")).join(name));
-    let options = format!(
-        "-c listen_addresses='' -c unix_socket_directories='{}' -c port=5432 -c archive_mode=off",
-        socket.display()
-    );
-    let mut start = program("pg_ctl");
-    start.arg("-D").arg(directory).arg("-l").arg(&log);
-    start.args(["-w", "-t", "60", "-o", &options, "start"]);
-    let started = start.stdout(Stdio::null()).status().unwrap();
-    let query = format!("SELECT count(*) FROM {}", lab.fact("LAB_TABLE"));
-    let mut psql = program("psql");
-    psql.arg("-h").arg(&socket).args(["-p", "5432", "-XAt"]);
-    psql.args([
-        "-U",
-        lab.fact("PGUSER"),
-        "-d",
-        lab.fact("PGDATABASE"),
-        "-c",
-        &query,
-    ]);
-    let output: Output = psql.output().unwrap();
-    let mut stop = program("pg_ctl");
-    stop.arg("-D")
-        .arg(directory)
-        .args(["-m", "immediate", "-w", "stop"]);
-    drop(stop.output());
-    let said = fs::read_to_string(&log).unwrap_or_default();
-    drop(fs::remove_dir_all(&socket));
-    assert!(started.success(), "{said}");
-    assert!(output.status.success(), "{output:?}\n{said}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 #[test]

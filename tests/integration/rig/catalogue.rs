@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Lab, Site};
+use super::{Lab, Server, Site};
 
 /// The catalogue that the first server built from a help. To build it takes as long as many a test,
 /// so whoever comes second waits for the first.
@@ -91,6 +92,20 @@ impl Site {
         }
         lab.write(&self.saved_catalogue(), &saved.to_string(), 0o600);
         None
+    }
+
+    /// Starts a server, whatever it speaks, and waits until it has learnt what Barman can do.
+    #[track_caller]
+    pub fn serve_learnt(&self) -> Server {
+        let place = self.lend_catalogue();
+        let server = self.serve_unready(&[]);
+        let since = Instant::now();
+        while !self.saved_catalogue().exists() {
+            assert!(since.elapsed() < Duration::from_secs(120));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.keep_catalogue(place);
+        server
     }
 
     /// Leaves what the first one has learnt to those that come.
