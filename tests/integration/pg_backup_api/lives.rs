@@ -1,34 +1,54 @@
 //! Operations at once, again, and through the ends of servers and supervisors.
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Desk, MAIN, begun, ended, error, recovery};
+use crate::rig::User;
 use crate::running::{eventually, number, runs, signal};
 
+/// Sends a POST and leaves the answer for later.
+fn send(admin: &User<'_>, body: &Value) -> TcpStream {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(("127.0.0.1", admin.server.port)).unwrap();
+    let head = format!(
+        "POST {MAIN} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        admin.token,
+        body.len()
+    );
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .unwrap();
+    stream
+}
+
+/// The id in the answer.
+fn receive(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 202 "), "{text}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    body["operation_id"].as_str().unwrap().to_owned()
+}
+
 #[test]
-fn two_hundred_requests_at_once_are_two_hundred_operations() {
+fn two_hundred_requests_within_a_second_are_two_hundred_operations() {
     let desk = Desk::new(&json!({}), &[]);
     let admin = desk.caller("admin");
-    let together = Barrier::new(200);
-    let ids: HashSet<String> = std::thread::scope(|scope| {
-        let requests: Vec<_> = (0..200)
-            .map(|number| {
-                let (admin, together) = (&admin, &together);
-                scope.spawn(move || {
-                    together.wait();
-                    begun(admin.post(MAIN, &recovery(&format!("/srv/r/{number}"))))
-                })
-            })
-            .collect();
-        requests
-            .into_iter()
-            .map(|one| one.join().unwrap())
-            .collect()
-    });
+    let began = Instant::now();
+    let sent: Vec<TcpStream> = (0..200)
+        .map(|number| send(&admin, &recovery(&format!("/srv/r/{number}"))))
+        .collect();
+    assert!(began.elapsed() < Duration::from_secs(1));
+    let ids: HashSet<String> = sent.into_iter().map(receive).collect();
     assert_eq!(ids.len(), 200);
     for id in &ids {
         assert_eq!(ended(&admin, id)["status"], "DONE");
