@@ -17,11 +17,13 @@
 )]
 
 mod bare;
+mod load;
 mod months;
 mod over_ssh;
+mod peer;
 mod site;
 
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use barmanapi::cli;
@@ -46,11 +48,15 @@ fn main() -> ExitCode {
         Some(word) if word == supervise::WORD => supervise::run(arguments),
         Some(word) if word == "serve" || word == "user" => cli::run(),
         Some(word) if word == "bare" => bare::serve(arguments.map(|a| a.into_string().unwrap())),
-        // One part alone: `cargo bench --bench bench -- months`.
+        // One part alone: `cargo bench --bench bench -- months`, or `peer`.
         Some(word) if word == "months" => {
             let site = Site::new();
             site.serve().stop();
             months::measure(&site);
+            ExitCode::SUCCESS
+        }
+        Some(word) if word == "peer" => {
+            peer::measure(&Site::new());
             ExitCode::SUCCESS
         }
         _ => {
@@ -74,6 +80,7 @@ fn measure() {
     memory_after_logins(&server);
     server.stop();
     over_ssh::command_against_ssh(&site);
+    peer::measure(&site);
     months::measure(&site);
 }
 
@@ -110,47 +117,21 @@ fn route_against_bare_rocket(site: &Site, port: u16, token: &str) {
     );
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(wrk(port, target, token));
-        theirs.push(wrk(bare.port, target, token));
+        ours.push(load::ask(port, target, 64, Some(token)));
+        theirs.push(load::ask(bare.port, target, 64, Some(token)));
     }
     println!(
-        "\n{target} with a token, 64 connections, {ROUNDS} rounds of 4 s, requests per second"
+        "\n{target} with a token, 64 clients, {ROUNDS} rounds of 4 s, requests per second and milliseconds"
     );
-    println!(
-        "  barmanapi    median {:8.0}   ({})",
-        median(ours.clone()),
-        spread(&ours)
+    let (ours, theirs) = (
+        load::tell("barmanapi", &ours),
+        load::tell("bare Rocket", &theirs),
     );
-    println!(
-        "  bare Rocket  median {:8.0}   ({})",
-        median(theirs.clone()),
-        spread(&theirs)
-    );
-    let ratio = median(ours) / median(theirs);
+    let ratio = ours / theirs;
     println!(
         "  ratio {ratio:.2}; goal: at least 0.80: {}",
         verdict(ratio >= 0.8)
     );
-}
-
-/// Requests per second by `wrk`, every answer of which must be a success.
-fn wrk(port: u16, target: &str, token: &str) -> f64 {
-    let output = Command::new("wrk")
-        .args(["-t1", "-c64", "-d4s", "-H"])
-        .arg(format!("Authorization: Bearer {token}"))
-        .arg(format!("http://127.0.0.1:{port}{target}"))
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("wrk can be started");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        !text.contains("Non-2xx") && !text.contains("Socket errors"),
-        "{text}"
-    );
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Requests/sec:"));
-    line.expect("wrk prints a rate").trim().parse().unwrap()
 }
 
 /// One request against one process of Barman, taking turns.

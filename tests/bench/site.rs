@@ -55,6 +55,32 @@ impl Process {
         let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
         kibibytes * 1024.0 / 1e6
     }
+
+    /// Memory in MB of this process and all below it, pages that several have by their share.
+    pub fn proportional(&self) -> f64 {
+        let mut all = vec![self.child.id()];
+        let mut at = 0;
+        while at < all.len() {
+            all.extend(children(all[at]));
+            at += 1;
+        }
+        let kibibytes: f64 = all.into_iter().map(share).sum();
+        kibibytes * 1024.0 / 1e6
+    }
+
+    /// A command that will listen on this port; it is waited for.
+    pub fn started(mut command: Command, port: u16) -> Self {
+        let process = Self {
+            child: command.stdin(Stdio::null()).spawn().unwrap(),
+            port,
+        };
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "nobody listens");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        process
+    }
 }
 
 impl Site {
@@ -304,6 +330,23 @@ impl Site {
             .unwrap_or_else(|| panic!("{answer}"))
             .to_owned()
     }
+}
+
+/// The children of all threads of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let texts = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap());
+    let texts: String = texts.collect();
+    let pids = texts.split_whitespace().map(|pid| pid.parse().unwrap());
+    pids.collect()
+}
+
+/// The proportional set size of a process in KiB.
+fn share(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kibibytes = line.unwrap().trim().trim_end_matches("kB").trim();
+    kibibytes.parse().unwrap()
 }
 
 fn listen(mut command: Command) -> Process {

@@ -7,7 +7,8 @@ cd "$tree"
 . tests/lab/own.sh
 own_lab bench
 
-"$lab" packages wrk=wrk
+"$lab" packages wrk=wrk git=git
 cargo build --locked --release --benches
 "$lab" up "$dir"
+tests/lab/pg-backup-api.sh install "$dir" || echo 'what is measured against pg-backup-api is left out'
 LAB_ENV=$dir/lab.env cargo bench --locked --bench bench

@@ -1,0 +1,125 @@
+//! The routes of pg-backup-api, against pg-backup-api itself under gunicorn with two workers.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::load::{ask, tell};
+use super::site::{self, Process, Site};
+use super::{ROUNDS, verdict};
+
+/// Clients at once; gunicorn's workers answer one each at a time.
+const CLIENTS: u32 = 16;
+
+/// Operations that pg-backup-api has left: both list them.
+const LEFT: u32 = 20;
+
+/// Both services on the lab's Barman, taking turns.
+pub fn measure(site: &Site) {
+    let Some(peer) = serve_peer(site) else {
+        println!("\npg-backup-api is not installed in this lab, so it is left out");
+        return;
+    };
+    leave_operations(site);
+    let server = site.serve();
+    let token = Site::token(server.port);
+    for target in ["/status", "/diagnose", "/servers/main/operations"] {
+        let (ours, theirs) = (
+            site::request(server.port, target, &token),
+            site::request(peer.port, target, ""),
+        );
+        for answer in [&ours, &theirs] {
+            assert!(answer.starts_with("HTTP/1.1 200"), "{target}: {answer}");
+        }
+        if target != "/diagnose" {
+            assert_eq!(document(&ours), document(&theirs), "{target}");
+        }
+    }
+    println!(
+        "\nthe routes of pg-backup-api, {ROUNDS} rounds of 4 s, requests per second and milliseconds; pg-backup-api runs under gunicorn with 2 workers"
+    );
+    for (target, clients, goal) in [
+        ("/status", CLIENTS, 4.0),
+        ("/servers/main/operations", CLIENTS, 15.0),
+        ("/diagnose", 1, 1.0),
+        ("/diagnose", CLIENTS, 1.0),
+    ] {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.push(ask(server.port, target, clients, Some(&token)));
+            theirs.push(ask(peer.port, target, clients, None));
+        }
+        println!("  {target}, {clients} clients");
+        let (ours, theirs) = (tell("barmanapi", &ours), tell("pg-backup-api", &theirs));
+        let ratio = ours / theirs;
+        println!(
+            "    ratio {ratio:.1}; goal: at least {goal}: {}",
+            verdict(ratio >= goal)
+        );
+    }
+    let (ours, theirs) = (server.proportional(), peer.proportional());
+    println!(
+        "  memory of all processes after it, shared pages by their share: {ours:.1} MB, {theirs:.1} MB"
+    );
+    let ratio = ours / theirs;
+    println!(
+        "    ratio {ratio:.2}; goal: at most 0.25: {}",
+        verdict(ratio <= 0.25)
+    );
+    remove_operations(site);
+}
+
+/// The body of an answer as a document: the order of keys and the spaces are not compared.
+fn document(answer: &str) -> serde_json::Value {
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {body}"))
+}
+
+/// pg-backup-api in the lab, when it was installed there.
+fn serve_peer(site: &Site) -> Option<Process> {
+    let lab = Path::new(site.fact("LAB_DIR"));
+    if !lab.join("peer/installed").exists() {
+        return None;
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = port.local_addr().unwrap().port();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/pg-backup-api.sh");
+    let log = fs::File::create(lab.join("log/peer.log")).unwrap();
+    let mut command = Command::new(script);
+    command
+        .arg("serve")
+        .arg(lab)
+        .args([&port.to_string(), "2"])
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    Some(Process::started(command, port))
+}
+
+fn leave_operations(site: &Site) {
+    let home = Path::new(site.fact("BARMAN_HOME")).join("main");
+    for number in 0..LEFT {
+        let id = format!("20250101T0000{number:02}");
+        for (folder, more) in [
+            ("jobs", ""),
+            (
+                "output",
+                r#", "success": true, "end_time": "2025-01-01T00:01:00", "output": "done""#,
+            ),
+        ] {
+            let folder = home.join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let text = format!(
+                r#"{{"operation_type": "recovery", "start_time": "2025-01-01T00:00:{number:02}", "backup_id": "latest"{more}}}"#
+            );
+            fs::write(folder.join(format!("{id}.json")), text).unwrap();
+            site.own_all(&folder);
+        }
+    }
+}
+
+fn remove_operations(site: &Site) {
+    let home = Path::new(site.fact("BARMAN_HOME")).join("main");
+    for folder in ["jobs", "output"] {
+        fs::remove_dir_all(home.join(folder)).unwrap();
+    }
+}
