@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::auth::{Secret, SecretError};
+use crate::auth::{Secret, SecretError, Users, UsersError};
 use crate::catalogue::Catalogue;
 use crate::catalogue::configkeys::{ConfigKeys, KeyClass};
 use crate::catalogue::traits::Traits;
@@ -36,6 +36,7 @@ pub(super) fn check(path: &Path, examined: &Examined, traits: &Traits) -> Vec<Pr
         check.folders();
     }
     check.secrets();
+    check.local_user();
     check.problems
 }
 
@@ -171,6 +172,20 @@ impl Check<'_> {
             is_warning: true,
             ..self.problem(section, key, wrong, write)
         });
+    }
+
+    /// Requests that run as nobody are all refused.
+    fn local_user(&mut self) {
+        let user = &self.settings.pgbackupapi.local_user;
+        let (Some(user), Some(file)) = (user, self.examined.users()) else {
+            return;
+        };
+        let found = Users::open(file.to_owned()).require(user);
+        if let Err(UsersError::Unknown(_)) = found {
+            let wrong = format!("{user} is no user of {}", file.display());
+            let write = format!("run: barmanapi user add {user} --access RULE,…");
+            self.add("pgbackupapi", "local_user", wrong, write);
+        }
     }
 
     /// What a start looks at beyond the form: whether a secret can be guessed or read.

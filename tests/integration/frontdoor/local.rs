@@ -89,3 +89,23 @@ fn a_local_port_without_a_user_is_refused() {
     );
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn a_local_user_who_is_no_user_is_told_by_check_config() {
+    let stand_in = StandIn::new();
+    let local = ["pgbackupapi.local_port = 0", "pgbackupapi.local_user = bob"];
+    let site = Site::new(&Barman::StandIn(&stand_in), &local);
+    let told = || {
+        let output = site.run(&["check-config"], "");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), words)
+    };
+    site.users("");
+    let (code, words) = told();
+    let wrong = format!("bob is no user of {}", site.file("client.conf").display());
+    assert!(words.contains("[pgbackupapi] local_user: "), "{words}");
+    assert!(words.contains(&wrong), "{words}");
+    assert_eq!(code, Some(1));
+    site.user("bob", &["--access", "barman/diagnose"]);
+    assert_eq!(told(), (Some(0), String::new()));
+}
