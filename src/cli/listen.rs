@@ -1,10 +1,8 @@
 //! The addresses that the service listens on, and what is said of them.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-
-use anyhow::Context;
 
 use crate::certificates::{self, Flaw, Tls};
 use crate::frontdoor::{Door, Entrance};
@@ -68,21 +66,26 @@ pub(super) fn bind(settings: &Settings, tls: Option<&Arc<Live<Tls>>>) -> anyhow:
     } else {
         (Entrance::bind(main, Port::Plain), "on http://")
     };
-    let entrance = entrance.with_context(|| taken(main))?;
+    let entrance = entrance.map_err(|error| refused(main, error))?;
     let mut entrances = vec![(entrance, manner.to_owned())];
     if let (Some(port), Some(user)) = (
         settings.pgbackupapi.local_port,
         &settings.pgbackupapi.local_user,
     ) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let entrance = Entrance::bind(address, Port::Local).with_context(|| taken(address))?;
+        let entrance = Entrance::bind(address, Port::Local);
+        let entrance = entrance.map_err(|error| refused(address, error))?;
         entrances.push((entrance, format!("as user {user} on http://")));
     }
     Ok(Entrances(entrances))
 }
 
-fn taken(address: SocketAddr) -> String {
-    format!("cannot listen on {address}: is the port taken, or the address not of this machine?")
+fn refused(address: SocketAddr, error: io::Error) -> anyhow::Error {
+    let why = match error.kind() {
+        io::ErrorKind::PermissionDenied => "a port below 1024 wants CAP_NET_BIND_SERVICE",
+        _ => "is the port taken, or the address not of this machine?",
+    };
+    anyhow::Error::new(error).context(format!("cannot listen on {address}: {why}"))
 }
 
 impl Entrances {
@@ -93,8 +96,7 @@ impl Entrances {
                 Ok(address) => {
                     tracing::info!("listening {manner}{address}");
                     // Whoever started the service may have closed its output.
-                    let told =
-                        writeln!(std::io::stdout(), "barmanapi: listening {manner}{address}");
+                    let told = writeln!(io::stdout(), "barmanapi: listening {manner}{address}");
                     drop(told);
                 }
                 Err(error) => tracing::warn!(%error, "listening on an unknown address"),
