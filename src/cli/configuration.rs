@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::drop_in::Overrides;
 use super::listen;
 use crate::audit::Audit;
 use crate::auth::Auth;
@@ -24,6 +25,7 @@ use crate::web::RequestRules;
 #[derive(Debug)]
 pub(super) struct Configuration {
     settings: Arc<Live<Settings>>,
+    overrides: Overrides,
     followers: Followers,
     /// Held from the look at the file until its settings are in force: the last one who looks wins.
     changing: Mutex<()>,
@@ -56,9 +58,10 @@ pub(super) struct Followers {
 
 impl Configuration {
     /// The configuration that a service starts with; the followers have it already.
-    pub(super) fn new(settings: Settings, followers: Followers) -> Self {
+    pub(super) fn new(settings: Settings, overrides: Overrides, followers: Followers) -> Self {
         Self {
             settings: Arc::new(Live::new(settings)),
+            overrides,
             followers,
             changing: Mutex::default(),
         }
@@ -88,6 +91,10 @@ impl Running for Configuration {
         self.settings.get()
     }
 
+    fn as_started(&self, file: Settings) -> Settings {
+        self.overrides.over(file)
+    }
+
     fn reload(&self) -> Result<Vec<Changed>, Problems> {
         let _one_at_a_time = self.changing();
         let path = self.settings.get().path.clone();
@@ -96,7 +103,7 @@ impl Running for Configuration {
                 tracing::error!(%problem, "the configuration stays as it was");
             }
         });
-        Ok(self.follow(read?))
+        Ok(self.follow(self.as_started(read?)))
     }
 }
 

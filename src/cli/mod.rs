@@ -1,4 +1,5 @@
-//! The command line: `barmanapi serve`, `status`, `reload`, `check-config`, `user …`, `token`.
+//! The command line: `barmanapi serve`, `status`, `reload`, `check-config`, `user …`, `token`, `pki …`;
+//! and the shorter one of the second name, `pg-backup-api`.
 
 #![expect(
     clippy::print_stdout,
@@ -8,6 +9,7 @@
 
 mod check_config;
 mod configuration;
+mod drop_in;
 mod generate;
 mod listen;
 mod manager;
@@ -67,19 +69,17 @@ enum Command {
 }
 
 /// Runs the command line; the exit code is 0 when it did what was asked, 1 when not, 2 when it was
-/// not understood.
+/// not understood, and as pg-backup-api has it under that name.
 #[must_use]
 pub fn run() -> ExitCode {
+    if is_called(drop_in::NAME) {
+        return drop_in::run(drop_in::Cli::parse());
+    }
     let cli = Cli::parse();
-    let config = cli
-        .config
-        .or_else(|| std::env::var_os("BARMANAPI_CONFIG").map(PathBuf::from))
-        .unwrap_or_else(|| settings::DEFAULT_PATH.into());
-    // A service that runs for long may be asked about it from anywhere. Only an empty path fails.
-    let config = std::path::absolute(&config).unwrap_or(config);
+    let config = config_path(cli.config);
     let done = match cli.command {
         Command::CheckConfig => return check_config::run(&config),
-        Command::Serve => serve::run(&config),
+        Command::Serve => serve::run(&config, drop_in::Overrides::default()),
         Command::Status => probe::status(&config),
         Command::Reload => reload::run(&config),
         Command::Generate { folder } => generate::run(&folder),
@@ -91,13 +91,31 @@ pub fn run() -> ExitCode {
             context(&config).and_then(|context| token::run(&command, &context))
         }
     };
+    told("barmanapi", done)
+}
+
+/// Whether the program was started by this name.
+fn is_called(name: &str) -> bool {
+    let first = std::env::args_os().next().unwrap_or_default();
+    Path::new(&first).file_name().is_some_and(|own| own == name)
+}
+
+fn told(name: &str, done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("barmanapi: {error:#}");
+            eprintln!("{name}: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn config_path(given: Option<PathBuf>) -> PathBuf {
+    let config = given
+        .or_else(|| std::env::var_os("BARMANAPI_CONFIG").map(PathBuf::from))
+        .unwrap_or_else(|| settings::DEFAULT_PATH.into());
+    // A service that runs for long may be asked about it from anywhere. Only an empty path fails.
+    std::path::absolute(&config).unwrap_or(config)
 }
 
 fn context(config: &Path) -> anyhow::Result<user::AuthContext> {

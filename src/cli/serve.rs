@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::configuration::{Configuration, Followers, door_limits, limits, request_rules, rules};
+use super::drop_in::Overrides;
 use super::{listen, manager, reload};
 use crate::audit::Audit;
 use crate::auth::Auth;
@@ -59,11 +60,11 @@ const LOOK_AGAIN_THERE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the configuration, the environment or the store does not hold, or the address is taken.
-pub(super) fn run(config: &Path) -> anyhow::Result<()> {
+pub(super) fn run(config: &Path, overrides: Overrides) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         configfile::mend(config).context("a change of this file was cut short")?;
     }
-    let settings = examine(config).for_service()?;
+    let settings = overrides.over(examine(config).for_service()?);
     let store = Store::open(&settings.application.store_directory)?;
     let log = telemetry::to_file(&log_options(&settings, &store))?;
     let parts = Parts::build(&settings, &store)?;
@@ -75,7 +76,7 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
         .thread_name("barmanapi")
         .build()
         .context("no threads to serve with")?;
-    let served = runtime.block_on(serve(settings, parts, log));
+    let served = runtime.block_on(serve(settings, overrides, parts, log));
     // A command that is being stopped must not hold the exit back.
     runtime.shutdown_background();
     served
@@ -152,7 +153,12 @@ fn host(settings: &Settings, store: &Store) -> anyhow::Result<Host> {
     })
 }
 
-async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow::Result<()> {
+async fn serve(
+    settings: Settings,
+    overrides: Overrides,
+    parts: Parts,
+    log: telemetry::Log,
+) -> anyhow::Result<()> {
     let Parts {
         auth,
         jobs,
@@ -195,7 +201,7 @@ async fn serve(settings: Settings, parts: Parts, log: telemetry::Log) -> anyhow:
         unlock,
         log,
     };
-    let configuration = Arc::new(Configuration::new(settings, followers));
+    let configuration = Arc::new(Configuration::new(settings, overrides, followers));
     let running = Arc::clone(&configuration) as Arc<dyn Running>;
     let own_config = OwnFile::new(running, Arc::clone(&audit), jobs.store());
     tokio::spawn(reload::configuration_on_hangup(

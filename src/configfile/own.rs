@@ -43,6 +43,10 @@ pub trait Running: fmt::Debug + Send + Sync {
     /// The settings in force.
     fn settings(&self) -> Arc<Settings>;
 
+    /// What a file says, under what the service was started with: a command line may say more than
+    /// the file.
+    fn as_started(&self, file: Settings) -> Settings;
+
     /// Reads the file again and puts in force what needs no restart; tells all that differs from
     /// what was in force.
     ///
@@ -234,7 +238,7 @@ impl OwnFile {
             let mut answer = answer(&new, old.etag, message);
             answer.add("changed", json!(keys));
             answer.add("diff", diff.into());
-            tell(&mut answer, &changes(&self.running.settings(), &settings));
+            tell(&mut answer, &self.pending(settings));
             return Ok(answer);
         }
         let commit = Commit {
@@ -344,6 +348,11 @@ impl OwnFile {
                 refused(&problems)
             }
         })
+    }
+
+    /// What is in force differs from this file in these keys.
+    fn pending(&self, file: Settings) -> Vec<Changed> {
+        changes(&self.running.settings(), &self.running.as_started(file))
     }
 
     fn examined(&self, document: &Document) -> Result<Settings, Problems> {

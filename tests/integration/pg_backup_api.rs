@@ -6,6 +6,7 @@ mod real;
 mod refusals;
 mod requests;
 mod rights;
+mod second_name;
 
 use std::time::{Duration, Instant};
 

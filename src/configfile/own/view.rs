@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::super::Answer;
 use super::{OwnFile, shown};
 use crate::inifile::{DEFAULT, Document};
+use crate::settings::Changed;
 use crate::settings::keys::{Applies, KEYS, Key};
-use crate::settings::{Changed, changes};
 
 impl OwnFile {
     /// The file as callers get it.
@@ -29,7 +29,7 @@ impl OwnFile {
         });
         let (name, value) = match self.examined(document) {
             Ok(file) => {
-                let pending = changes(&self.running.settings(), &file);
+                let pending = self.pending(file);
                 ("not_in_force", json!(named(&pending).collect::<Vec<_>>()))
             }
             Err(problems) => {

@@ -124,8 +124,14 @@ impl Site {
 
     /// Starts a server and waits until it is ready.
     pub fn serve(&self) -> Server {
+        let lab = Lab::get();
+        self.serve_ready_by(lab.command(&lab.binary))
+    }
+
+    /// The same by a command that ends in the program.
+    pub fn serve_ready_by(&self, command: Command) -> Server {
         let place = self.lend_catalogue();
-        let server = self.serve_unready(&[]);
+        let server = self.serve_by(command);
         server.wait_until_ready();
         self.keep_catalogue(place);
         server
