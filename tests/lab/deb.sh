@@ -38,9 +38,10 @@ chmod 755 "$root"
 inside() { as_root chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
 as_barman() { inside setpriv --reuid=barman --regid=barman --init-groups env HOME=/var/lib/barman "$@"; }
 server=
+stop() { as_root kill -TERM "$(cat "$root/var/lib/barman/server")" 2>/dev/null || true; }
 leave() {
     local code=$?
-    [[ -z $server ]] || as_root kill "$server" 2>/dev/null || true
+    [[ -z $server ]] || stop
     as_root umount -l "$root/proc" 2>/dev/null || true
     as_root rm -rf --one-file-system "$root"
     exit "$code"
@@ -61,10 +62,14 @@ install_package() {
     inside dpkg -i /tmp/package.deb || missing "$step failed"
 }
 
-# What is there answers, without systemd: a token, the commands of this Barman, its servers.
+# What is there answers, without systemd and under both of its names: a token, the commands of this Barman, its servers, its status.
 serve() {
+    local code=0 told
     as_barman barmanapi check-config || missing "after $step: check-config finds problems"
-    as_barman sh -c 'exec barmanapi serve' >"$package/serve.log" 2>&1 &
+    told=$(as_barman pg-backup-api status --port "$local_port" 2>&1) || code=$?
+    [[ $code == 255 && $told == *"nobody answers on 127.0.0.1:$local_port"* ]] || missing "after $step: without a service, pg-backup-api status: $code $told"
+    # shellcheck disable=SC2016  # the shell in there fills it in
+    as_barman sh -c 'echo $$ >/var/lib/barman/server && exec "$@"' sh "$@" >"$package/serve.log" 2>&1 &
     server=$!
     local tries=0
     until as_barman barmanapi status >/dev/null 2>&1; do
@@ -77,34 +82,49 @@ serve() {
     answer=$(curl -s --retry 30 --retry-max-time 60 -H "Authorization: Bearer $token" "http://127.0.0.1:$port/barman/list-servers") \
         || missing "after $step: no answer"
     [[ $answer == *'"status_code":200'* ]] || missing "after $step: $answer"
-    say "after $step, list-servers: $answer"
-    as_root pkill -TERM -f '^barmanapi serve$' || true
+    told=$(as_barman pg-backup-api status --port "$local_port") || missing "after $step: pg-backup-api status: $told"
+    [[ $told == OK ]] || missing "after $step: pg-backup-api status: $told"
+    say "after $step, by $*: list-servers: $answer; pg-backup-api status: $told"
+    stop
     wait "$server" || missing "after $step: the service ended with $?: $(cat "$package/serve.log")"
     server=
 }
 
-step=installing
+# It takes the place of the package whose second name it has.
+step="installing over pg-backup-api"
+mkdir -p "$package/peer/DEBIAN" "$package/peer/usr/bin"
+printf '%s\n' 'Package: pg-backup-api' 'Version: 2.2.0-1' 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' 'Description: stand-in' >"$package/peer/DEBIAN/control"
+install -m 755 /dev/null "$package/peer/usr/bin/pg-backup-api"
+dpkg-deb --root-owner-group --build "$package/peer" "$package/peer.deb" >/dev/null
+install_package "$package/peer.deb"
+rm -r "$package/peer" "$package/peer.deb"
 port=$(. tests/lab/packages.sh && free_port)
+local_port=$(. tests/lab/packages.sh && free_port)
 install_package "$deb"
+[[ $(inside dpkg-query --show --showformat '${db:Status-Abbrev}' pg-backup-api 2>/dev/null) != ii* ]] || missing "pg-backup-api is installed still"
 have -x /usr/bin/barmanapi
+[[ $(inside readlink /usr/bin/pg-backup-api) == barmanapi ]] || missing "pg-backup-api is no second name of barmanapi"
 mode /etc/barmanapi.conf "barman:barman 640"
 mode /etc/barmanapi "barman:barman 750"
 mode /etc/barmanapi/client.conf "barman:barman 600"
 mode /var/lib/barmanapi "barman:barman 700"
 mode /usr/bin/barmanapi "root:root 755"
 for file in /usr/lib/systemd/system/barmanapi.service /usr/share/man/man1/barmanapi.1.gz /usr/share/man/man1/barmanapi-user-add.1.gz \
-    /usr/share/bash-completion/completions/barmanapi /usr/share/zsh/vendor-completions/_barmanapi \
-    /usr/share/fish/vendor_completions.d/barmanapi.fish /usr/share/doc/barmanapi/API.md.gz /usr/share/doc/barmanapi/copyright; do
+    /usr/share/man/man1/pg-backup-api.1.gz /usr/share/man/man1/pg-backup-api-serve.1.gz \
+    /usr/share/{bash-completion/completions/,zsh/vendor-completions/_}{barmanapi,pg-backup-api} \
+    /usr/share/fish/vendor_completions.d/{barmanapi,pg-backup-api}.fish /usr/share/doc/barmanapi/API.md.gz /usr/share/doc/barmanapi/copyright; do
     inside sh -c "test -s $file || test -s ${file%.gz}" || missing "$file is not installed"
 done
 inside bash -n /usr/share/bash-completion/completions/barmanapi
+inside bash -n /usr/share/bash-completion/completions/pg-backup-api
 # shellcheck disable=SC2016  # dpkg-query fills it in
 conffiles=$(inside dpkg-query --show --showformat '${Conffiles}' barmanapi | awk '{ print $1 }' | sort | tr '\n' ' ')
 [[ $conffiles == "/etc/barmanapi.conf /etc/barmanapi/client.conf " ]] || missing "conffiles: $conffiles"
-inside sed -i "s/^port = 1935$/port = $port/" /etc/barmanapi.conf
+inside sed -i "s/^port = 1935$/port = $port/; s/^local_port =$/& $local_port/; s/^local_user =$/& local/" /etc/barmanapi.conf
 have -L /etc/systemd/system/multi-user.target.wants/barmanapi.service
 echo 'correct horse battery' | as_barman barmanapi user add dba --full --password-stdin
-serve
+echo 'correct horse battery' | as_barman barmanapi user add local --access barman/diagnose --password-stdin
+serve barmanapi serve
 
 step=upgrading
 inside sed -i 's/^port = /# ours\n&/' /etc/barmanapi.conf
@@ -114,11 +134,12 @@ install_package "$(echo "$package"/*-2_*.deb)"
 [[ $(inside sha256sum /etc/barmanapi.conf /etc/barmanapi/client.conf) == "$before" ]] || missing "the upgrade changed the configuration"
 mode /etc/barmanapi/client.conf "barman:barman 600"
 [[ $(inside dpkg-query --show --showformat '${Version}' barmanapi) == *-2 ]] || missing "the upgrade is not there"
-serve
+serve pg-backup-api serve --port "$local_port"
 
 step=removing
 inside dpkg -r barmanapi
 have ! -e /usr/bin/barmanapi
+have ! -L /usr/bin/pg-backup-api
 [[ $(inside sha256sum /etc/barmanapi.conf /etc/barmanapi/client.conf) == "$before" ]] || missing "dpkg -r changed the configuration"
 have -s /var/lib/barmanapi/logs/audit.log
 

@@ -41,7 +41,7 @@ fn systemd_is_told_that_the_service_is_ready_well_and_stopping() {
 }
 
 #[test]
-fn every_command_has_a_manual_page_and_is_completed() {
+fn every_command_has_a_manual_page_and_is_completed_under_both_names_of_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let made = Command::new(&Lab::get().binary)
         .arg("generate")
@@ -49,36 +49,40 @@ fn every_command_has_a_manual_page_and_is_completed() {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let help = Command::new(&Lab::get().binary)
-        .arg("--help")
-        .output()
-        .unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let listed = listed.take_while(|line| !line.is_empty());
-    let mut count = 0;
-    for command in listed.filter_map(|line| line.split_whitespace().next()) {
-        if command == "help" {
-            continue;
-        }
-        count += 1;
-        let page = folder.path().join(format!("man/barmanapi-{command}.1"));
-        let page = std::fs::read_to_string(page).unwrap();
-        assert!(page.contains(".SH SYNOPSIS"), "{page}");
-        let first = &command[..command.len() - 1];
-        let ask = "source \"$1\"; COMP_WORDS=(barmanapi \"$2\"); COMP_CWORD=1
-                   _barmanapi barmanapi \"$2\" barmanapi; echo \"${COMPREPLY[@]}\"";
-        let completed = Command::new("bash")
-            .args(["-c", ask, "bash"])
-            .arg(folder.path().join("bash/barmanapi.bash"))
-            .arg(first)
+    for (name, commands) in [("barmanapi", 7), ("pg-backup-api", 2)] {
+        let help = Command::new("bash")
+            .args(["-c", r#"exec -a "$1" "$0" --help"#])
+            .arg(&Lab::get().binary)
+            .arg(name)
             .output()
             .unwrap();
-        let words = String::from_utf8(completed.stdout).unwrap();
-        assert!(
-            words.split_whitespace().any(|word| word == command),
-            "{first}: {words:?}"
-        );
+        let help = String::from_utf8(help.stdout).unwrap();
+        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let listed = listed.take_while(|line| !line.is_empty());
+        let mut count = 0;
+        for command in listed.filter_map(|line| line.split_whitespace().next()) {
+            if command == "help" {
+                continue;
+            }
+            count += 1;
+            let page = folder.path().join(format!("man/{name}-{command}.1"));
+            let page = std::fs::read_to_string(page).unwrap();
+            assert!(page.contains(".SH SYNOPSIS"), "{page}");
+            let first = &command[..command.len() - 1];
+            let ask = "source \"$1\"; COMP_WORDS=(\"$3\" \"$2\"); COMP_CWORD=1
+                       \"_${3//-/__}\" \"$3\" \"$2\" \"$3\"; echo \"${COMPREPLY[@]}\"";
+            let completed = Command::new("bash")
+                .args(["-c", ask, "bash"])
+                .arg(folder.path().join(format!("bash/{name}.bash")))
+                .args([first, name])
+                .output()
+                .unwrap();
+            let words = String::from_utf8(completed.stdout).unwrap();
+            assert!(
+                words.split_whitespace().any(|word| word == command),
+                "{first}: {words:?}"
+            );
+        }
+        assert_eq!(count, commands, "{help}");
     }
-    assert!(count >= 6, "{help}");
 }
