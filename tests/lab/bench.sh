@@ -8,7 +8,7 @@ cd "$tree"
 own_lab bench
 
 "$lab" packages wrk=wrk git=git
-cargo build --locked --release --benches
+cargo build --locked --release --bench bench
 "$lab" up "$dir"
 tests/lab/pg-backup-api.sh install "$dir" || echo 'what is measured against pg-backup-api is left out'
 LAB_ENV=$dir/lab.env cargo bench --locked --bench bench
