@@ -69,10 +69,19 @@ pub fn measure(site: &Site) {
     remove_operations(site);
 }
 
-/// The body of an answer as a document: the order of keys and the spaces are not compared.
+/// The body of an answer as a document: spaces, the order of keys and that of operations, which
+/// pg-backup-api lists as its file system does, are not compared.
 fn document(answer: &str) -> serde_json::Value {
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {body}"))
+    let mut document: serde_json::Value =
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {body}"));
+    if let Some(operations) = document
+        .get_mut("operations")
+        .and_then(|list| list.as_array_mut())
+    {
+        operations.sort_by_key(|operation| operation["id"].to_string());
+    }
+    document
 }
 
 /// pg-backup-api in the lab, when it was installed there.
