@@ -1,15 +1,12 @@
-//! Who stands behind a connection to the HTTP server.
+//! Who a connection belongs to, and what it is doing.
 //!
-//! The listener in front passes the bytes of each client to the HTTP server over a connection of its
-//! own on the loopback. What it knows of the client stands here under the address of that
-//! connection's near end, which nobody else can have while it is open. In return the HTTP server
-//! tells when a request has come and when it was answered: time is measured by the one who reads the
-//! protocol, and the bytes are read by one reader alone.
+//! The listener knows the client and sees bytes move; whoever reads the protocol tells when a request
+//! has come and when it was answered. Both write it down here, and the listener's patience is measured
+//! by it.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
@@ -56,6 +53,8 @@ pub struct Visitor {
     asks_since: AtomicU64,
     /// When a byte last moved.
     moved: AtomicU64,
+    /// Whether bytes wait until the client takes some.
+    stuck: AtomicBool,
     leave: Notify,
 }
 
@@ -74,6 +73,7 @@ impl Visitor {
             // Whoever comes has something to ask.
             asks_since: AtomicU64::new(1),
             moved: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
             leave: Notify::new(),
         }
     }
@@ -137,20 +137,31 @@ impl Visitor {
     pub fn sent(&self) {
         let now = self.now();
         self.moved.store(now, Ordering::Release);
+        self.stuck.store(false, Ordering::Release);
         // A request behind an answer that is still on its way is not being read yet.
         if self.asks_since.load(Ordering::Acquire) != 0 {
             self.asks_since.store(now + 1, Ordering::Release);
         }
     }
 
-    /// When patience ends: a head that began must be whole within `head`, and a connection that
-    /// nothing is heard of ends after `idle`. `None` while a request is being answered.
+    /// The client takes no bytes just now.
+    pub fn cannot_send(&self) {
+        if !self.stuck.swap(true, Ordering::AcqRel) {
+            self.moved.store(self.now(), Ordering::Release);
+        }
+    }
+
+    /// When patience ends: a head that began must be whole within `head`; a connection that nothing is
+    /// heard of, or that takes nothing of what there is for it, ends after `idle`. `None` while an
+    /// answer is being thought of.
     #[must_use]
     pub fn patience(&self, head: Duration, idle: Duration) -> Option<Instant> {
-        if self.is_answered() {
+        let stuck = self.stuck.load(Ordering::Acquire);
+        if self.is_answered() && !stuck {
             return None;
         }
         let (since, limit) = match self.asks_since.load(Ordering::Acquire) {
+            _ if stuck => (self.moved.load(Ordering::Acquire), idle),
             0 => (self.moved.load(Ordering::Acquire), idle),
             began => (began - 1, head),
         };
@@ -183,49 +194,10 @@ impl Visitor {
     }
 }
 
-/// The open connections to the HTTP server, by the address of their near end.
-#[derive(Debug, Default)]
-pub struct Visitors(Mutex<HashMap<SocketAddr, Arc<Visitor>>>);
-
-impl Visitors {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Visitor>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes whose bytes come from `inner`, until the entry is dropped. Drop it before the
-    /// connection: its address is free for anybody afterwards.
-    #[must_use]
-    pub fn enter(self: &Arc<Self>, inner: SocketAddr, visitor: Arc<Visitor>) -> Entry {
-        self.lock().insert(inner, visitor);
-        Entry {
-            visitors: Arc::clone(self),
-            inner,
-        }
-    }
-
-    /// Whose bytes come from `inner`; `None` when nobody let them in.
-    #[must_use]
-    pub fn find(&self, inner: SocketAddr) -> Option<Arc<Visitor>> {
-        self.lock().get(&inner).cloned()
-    }
-}
-
-/// A line of [`Visitors`], as long as it is true.
-#[derive(Debug)]
-pub struct Entry {
-    visitors: Arc<Visitors>,
-    inner: SocketAddr,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.visitors.lock().remove(&self.inner);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(30);
@@ -277,15 +249,17 @@ mod tests {
     }
 
     #[test]
-    fn an_address_names_somebody_for_as_long_as_the_entry_lives() {
-        let visitors = Arc::new(Visitors::default());
-        let inner = "127.0.0.1:5000".parse().unwrap();
-        assert!(visitors.find(inner).is_none());
-        let entry = visitors.enter(inner, visitor());
-        let found = visitors.find(inner).unwrap();
-        assert_eq!(found.peer.to_string(), "192.0.2.7:4000");
-        assert!(visitors.find("127.0.0.2:5000".parse().unwrap()).is_none());
-        drop(entry);
-        assert!(visitors.find(inner).is_none());
+    fn whoever_takes_no_bytes_of_an_answer_has_the_time_of_one_who_is_idle() {
+        let visitor = visitor();
+        visitor.asked();
+        visitor.cannot_send();
+        let until = visitor.patience(HEAD, IDLE);
+        assert!(left(&visitor).unwrap() > HEAD);
+        std::thread::sleep(Duration::from_millis(5));
+        visitor.received();
+        visitor.cannot_send();
+        assert!(visitor.patience(HEAD, IDLE) >= until);
+        visitor.sent();
+        assert_eq!(left(&visitor), None);
     }
 }

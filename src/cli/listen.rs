@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::certificates::{self, Flaw, Tls};
-use crate::frontdoor::{Door, Entrance};
+use crate::frontdoor::{Door, Entrance, Reception};
 use crate::live::Live;
 use crate::settings::Settings;
 use crate::visitors::Port;
@@ -89,8 +89,8 @@ fn refused(address: SocketAddr, error: io::Error) -> anyhow::Error {
 }
 
 impl Entrances {
-    /// Lets clients in, on to the HTTP server at `inner`.
-    pub(super) fn open(self, door: &Arc<Door>, inner: SocketAddr) {
+    /// Lets clients in.
+    pub(super) fn open<R: Reception>(self, door: &Arc<Door>, reception: &Arc<R>) {
         for (entrance, manner) in self.0 {
             match entrance.address() {
                 Ok(address) => {
@@ -101,7 +101,7 @@ impl Entrances {
                 }
                 Err(error) => tracing::warn!(%error, "listening on an unknown address"),
             }
-            door.open(entrance, inner);
+            door.open(entrance, reception);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! `barmanapi serve`: checks everything, wires the parts, and answers requests until it is stopped.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -17,7 +19,7 @@ use crate::blocking;
 use crate::catalogue::traits::Traits;
 use crate::configfile::{self, ConfigFiles, OwnFile, Running};
 use crate::dispatch::Dispatch;
-use crate::frontdoor::Door;
+use crate::frontdoor::{Door, Reception};
 use crate::jobs::rotate::Rotation;
 use crate::jobs::{Jobs, far, reconcile};
 use crate::live::Live;
@@ -29,7 +31,7 @@ use crate::runner::ssh::Link;
 use crate::settings::{Settings, examine};
 use crate::store::Store;
 use crate::telemetry;
-use crate::visitors::Visitors;
+use crate::visitors::Visitor;
 use crate::web::{self, App, Traffic};
 
 /// The file that is read over the built-in facts about commands, where it exists.
@@ -40,7 +42,7 @@ pub(super) const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
 /// threads, somebody who comes anew would wait for all of them.
 const WORKERS: usize = 8;
 
-/// How long the last bytes may take to leave after the HTTP server has ended.
+/// How long the last bytes may take to leave after the last request was answered.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How often Barman's program and jobs without a supervisor are looked at.
@@ -109,7 +111,7 @@ impl Parts {
     fn build(settings: &Settings, store: &Store) -> anyhow::Result<Self> {
         let traits = match std::fs::read_to_string(COMMANDS_FILE) {
             Ok(text) => Traits::with_override(&text).context(COMMANDS_FILE)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Traits::builtin(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Traits::builtin(),
             Err(error) => return Err(error).context(COMMANDS_FILE),
         };
         let garbage = store.garbage()?;
@@ -186,9 +188,8 @@ async fn serve(
     let tls = listen::tls(&settings)?;
     let entrances = listen::bind(&settings, tls.as_ref())?;
     let local_user = settings.pgbackupapi.local_user.clone();
-    let visitors = Arc::new(Visitors::default());
     let door_limits = Arc::new(Live::new(door_limits(&settings)));
-    let front = Arc::new(Door::new(Arc::clone(&visitors), Arc::clone(&door_limits)));
+    let front = Arc::new(Door::new(Arc::clone(&door_limits)));
     let followers = Followers {
         host: host.clone(),
         auth: Arc::clone(&auth),
@@ -221,28 +222,22 @@ async fn serve(
         own_config: Arc::new(Arc::new(own_config)),
         requests,
         local_user,
-        guests: visitors,
         traffic,
     });
-    let opening = Arc::clone(&front);
-    let rocket = web::rocket(Arc::clone(&app), move |inner| {
-        entrances.open(&opening, inner);
-        manager::ready();
-    });
-    let second = stops()?;
-    let mut at_once = second.clone();
-    let mut asked = second;
-    let stop = async move {
+    entrances.open(&front, &Arc::new(Http(Arc::clone(&app))));
+    manager::ready();
+    let mut stop = stops()?;
+    let mut at_once = stop.clone();
+    let stopped = async {
         // The sender lives as long as the runtime.
-        drop(asked.wait_for(|count| *count >= 1).await);
+        drop(stop.wait_for(|count| *count >= 1).await);
         tracing::info!("stopping: requests in flight are finished, jobs run on");
         manager::stopping();
+        web::drain(&app).await;
+        front.close(LINGER).await;
     };
     tokio::select! {
-        ended = web::serve(rocket, app, stop) => {
-            front.close(LINGER).await;
-            ended?;
-        }
+        () = stopped => {}
         _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
     }
     if let Host::There(link) = host {
@@ -251,8 +246,20 @@ async fn serve(
     Ok(())
 }
 
+/// Those who were let in are answered over HTTP.
+struct Http(Arc<App>);
+
+impl Reception for Http {
+    async fn answer<S>(&self, stream: S, visitor: &Arc<Visitor>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        web::attend(&self.0, stream, visitor).await
+    }
+}
+
 /// Counts the signals to stop.
-fn stops() -> std::io::Result<watch::Receiver<u8>> {
+fn stops() -> io::Result<watch::Receiver<u8>> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,

@@ -1,16 +1,18 @@
-//! The listener: accepts, keeps slow and many clients within bounds, ends TLS, and passes the bytes
-//! of each client to the HTTP server on the loopback. It reads no HTTP and takes no decision about
-//! users.
+//! The listener: accepts, keeps slow and many clients within bounds, ends TLS, and hands each
+//! connection to whoever answers. It reads no HTTP and takes no decision about users.
 
-mod relay;
 mod seats;
+mod stay;
 mod tls;
+mod watched;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -19,9 +21,9 @@ use tokio_rustls::server::TlsStream;
 
 use crate::certificates::Tls;
 use crate::live::Live;
-use crate::visitors::{Port, Visitor, Visitors};
-use relay::{Hall, relay};
+use crate::visitors::{Port, Visitor};
 use seats::Seats;
+use stay::stay;
 use tls::shake_hands;
 
 /// Connections that may stand before the door; the system may allow fewer (`net.core.somaxconn`).
@@ -29,9 +31,6 @@ const BACKLOG: u32 = 1024;
 
 /// How long nothing is accepted when the process has no descriptor left.
 const OUT_OF_BREATH: Duration = Duration::from_millis(50);
-
-/// Descriptors of a connection: the client's, and both ends of the one to the HTTP server.
-const DESCRIPTORS: usize = 3;
 
 /// Descriptors that are left to everything else, where a quarter of all is not less.
 const RESERVE: usize = 128;
@@ -49,6 +48,18 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at once from one address other than the loopback.
     pub per_address: usize,
+}
+
+/// Answers those who were let in.
+pub trait Reception: Send + Sync + 'static {
+    /// Answers what a client sends, until one side wants no more; the stream is left open.
+    fn answer<S>(
+        &self,
+        stream: S,
+        visitor: &Arc<Visitor>,
+    ) -> impl Future<Output = io::Result<()>> + Send
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send;
 }
 
 /// An address that is listened on.
@@ -102,7 +113,6 @@ impl Entrance {
 /// Lets clients in.
 #[derive(Debug)]
 pub struct Door {
-    visitors: Arc<Visitors>,
     limits: Arc<Live<Limits>>,
     seats: Arc<Seats>,
     closing: watch::Sender<bool>,
@@ -110,9 +120,9 @@ pub struct Door {
 }
 
 impl Door {
-    /// A closed door. Who is let in is told to `visitors`.
+    /// A closed door.
     #[must_use]
-    pub fn new(visitors: Arc<Visitors>, limits: Arc<Live<Limits>>) -> Self {
+    pub fn new(limits: Arc<Live<Limits>>) -> Self {
         let (wanted, room) = (limits.get().connections, room());
         if wanted > room {
             tracing::warn!(
@@ -122,7 +132,6 @@ impl Door {
             );
         }
         Self {
-            visitors,
             limits,
             seats: Arc::default(),
             closing: watch::Sender::new(false),
@@ -130,14 +139,9 @@ impl Door {
         }
     }
 
-    /// Lets clients in at an entrance, on to the HTTP server at `inner`.
-    pub fn open(self: &Arc<Self>, entrance: Entrance, inner: SocketAddr) {
-        let hall = Arc::new(Hall {
-            inner,
-            visitors: Arc::clone(&self.visitors),
-            closing: self.closing.subscribe(),
-        });
-        let accepting = tokio::spawn(Arc::clone(self).accept(entrance, hall));
+    /// Lets clients in at an entrance.
+    pub fn open<R: Reception>(self: &Arc<Self>, entrance: Entrance, reception: &Arc<R>) {
+        let accepting = tokio::spawn(Arc::clone(self).accept(entrance, Arc::clone(reception)));
         let mut handles = self
             .accepting
             .lock()
@@ -145,10 +149,10 @@ impl Door {
         handles.push(accepting.abort_handle());
     }
 
-    async fn accept(self: Arc<Self>, entrance: Entrance, hall: Arc<Hall>) {
+    async fn accept<R: Reception>(self: Arc<Self>, entrance: Entrance, reception: Arc<R>) {
         loop {
             match entrance.listener.accept().await {
-                Ok((stream, peer)) => self.let_in(stream, peer, &entrance, &hall).await,
+                Ok((stream, peer)) => self.let_in(stream, peer, &entrance, &reception).await,
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted just now");
@@ -159,12 +163,12 @@ impl Door {
         }
     }
 
-    async fn let_in(
+    async fn let_in<R: Reception>(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
         entrance: &Entrance,
-        hall: &Arc<Hall>,
+        reception: &Arc<R>,
     ) {
         let limits = *self.limits.get();
         let visitor = Arc::new(Visitor::new(peer, entrance.port));
@@ -174,15 +178,16 @@ impl Door {
             tracing::debug!(from = %peer.ip(), "too many connections; one was refused");
             return;
         };
-        let (hall, tls) = (Arc::clone(hall), entrance.tls.clone());
+        let (reception, tls) = (Arc::clone(reception), entrance.tls.clone());
+        let closing = self.closing.subscribe();
         tokio::spawn(async move {
             let done = async {
                 stream.set_nodelay(true)?;
                 match tls {
-                    None => relay(stream, &visitor, &limits, &hall).await,
+                    None => stay(stream, &visitor, &limits, &*reception, closing).await,
                     Some(tls) => {
                         let stream = checked(stream, &tls, &visitor, &limits).await?;
-                        relay(stream, &visitor, &limits, &hall).await
+                        stay(stream, &visitor, &limits, &*reception, closing).await
                     }
                 }
             };
@@ -263,7 +268,7 @@ fn room() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let limit = limit.unwrap_or(usize::MAX);
-    ((limit - RESERVE.min(limit / 4)) / DESCRIPTORS).max(1)
+    (limit - RESERVE.min(limit / 4)).max(1)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
 
 use super::*;
 
@@ -17,26 +18,52 @@ const QUICK: Limits = Limits {
 /// Longer than any limit, with room for a busy machine.
 const LONG: Duration = Duration::from_secs(5);
 
+/// Whose connection it is, and the test's end of it.
+type Guest = (DuplexStream, Arc<Visitor>);
+
+/// Passes on what clients send to the test, and back.
+struct Passage(mpsc::UnboundedSender<Guest>);
+
+impl Reception for Passage {
+    async fn answer<S>(&self, mut stream: S, visitor: &Arc<Visitor>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        self.0.send((far, Arc::clone(visitor))).unwrap();
+        let mut from = [0; 4096];
+        let mut to = [0; 4096];
+        let (mut near_reads, mut near_writes) = tokio::io::split(&mut near);
+        let (mut reads, mut writes) = tokio::io::split(&mut stream);
+        loop {
+            tokio::select! {
+                read = reads.read(&mut from) => match read? {
+                    0 => return Ok(()),
+                    count => near_writes.write_all(&from[..count]).await?,
+                },
+                read = near_reads.read(&mut to) => match read? {
+                    0 => return Ok(()),
+                    count => writes.write_all(&to[..count]).await?,
+                },
+            }
+        }
+    }
+}
+
 struct Rig {
-    visitors: Arc<Visitors>,
-    server: TcpListener,
+    guests: mpsc::UnboundedReceiver<Guest>,
     door: Arc<Door>,
     address: SocketAddr,
 }
 
-async fn rig(limits: Limits) -> Rig {
-    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let visitors = Arc::new(Visitors::default());
-    let door = Arc::new(Door::new(
-        Arc::clone(&visitors),
-        Arc::new(Live::new(limits)),
-    ));
+fn rig(limits: Limits) -> Rig {
+    let (passage, guests) = mpsc::unbounded_channel();
+    let door = Arc::new(Door::new(Arc::new(Live::new(limits))));
     let entrance = Entrance::bind("127.0.0.1:0".parse().unwrap(), Port::Plain).unwrap();
     let address = entrance.address().unwrap();
-    door.open(entrance, server.local_addr().unwrap());
+    door.open(entrance, &Arc::new(Passage(passage)));
     Rig {
-        visitors,
-        server,
+        guests,
         door,
         address,
     }
@@ -47,20 +74,19 @@ impl Rig {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// A client that has sent something, the server's end of it, and who the server finds there.
-    async fn pair(&self) -> (TcpStream, TcpStream, Arc<Visitor>) {
+    /// A client that has sent something, the server's end of it, and whose it is.
+    async fn pair(&mut self) -> (TcpStream, DuplexStream, Arc<Visitor>) {
         let mut client = self.connect().await;
         client.write_all(b"hello").await.unwrap();
-        let (mut inner, near) = self.server.accept().await.unwrap();
+        let (mut inner, visitor) = self.guests.recv().await.unwrap();
         let mut read = [0; 5];
         inner.read_exact(&mut read).await.unwrap();
-        let visitor = self.visitors.find(near).unwrap();
         (client, inner, visitor)
     }
 }
 
 /// Waits for the end of a connection, which must not come before `least`.
-async fn ends(stream: &mut TcpStream, least: Duration) {
+async fn ends(stream: &mut (impl AsyncRead + Unpin), least: Duration) {
     let began = Instant::now();
     let mut rest = Vec::new();
     let read = tokio::time::timeout(LONG, stream.read_to_end(&mut rest)).await;
@@ -69,35 +95,29 @@ async fn ends(stream: &mut TcpStream, least: Duration) {
 }
 
 #[tokio::test]
-async fn a_client_is_known_by_the_near_end_of_its_inner_connection() {
-    let rig = rig(QUICK).await;
+async fn who_answers_learns_whose_connection_it_is_and_that_it_ended() {
+    let mut rig = rig(QUICK);
     let (client, mut inner, visitor) = rig.pair().await;
     assert_eq!(visitor.peer, client.local_addr().unwrap());
-    let near = inner.peer_addr().unwrap();
     inner.write_all(b"bye").await.unwrap();
     drop(client);
     ends(&mut inner, Duration::ZERO).await;
-    drop(inner);
-    let left = async {
-        while rig.visitors.find(near).is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(LONG, left).await.unwrap();
+    tokio::time::timeout(LONG, rig.door.close(LONG))
+        .await
+        .unwrap();
+    assert_eq!(Arc::strong_count(&visitor), 1);
 }
 
 #[tokio::test]
-async fn who_says_nothing_reaches_no_server_and_is_sent_away() {
-    let rig = rig(QUICK).await;
+async fn who_says_nothing_is_sent_away() {
+    let rig = rig(QUICK);
     let mut silent = rig.connect().await;
     ends(&mut silent, QUICK.head / 2).await;
-    let accepted = tokio::time::timeout(Duration::ZERO, rig.server.accept()).await;
-    assert!(accepted.is_err());
 }
 
 #[tokio::test]
 async fn drops_of_a_head_do_not_hold_a_connection() {
-    let rig = rig(QUICK).await;
+    let mut rig = rig(QUICK);
     let (client, inner, _) = rig.pair().await;
     let (mut reads, mut writes) = client.into_split();
     let dripping = tokio::spawn(async move {
@@ -114,7 +134,7 @@ async fn drops_of_a_head_do_not_hold_a_connection() {
 
 #[tokio::test]
 async fn an_answer_may_take_longer_than_any_limit_and_what_follows_may_not() {
-    let rig = rig(QUICK).await;
+    let mut rig = rig(QUICK);
     let (mut client, mut inner, visitor) = rig.pair().await;
     visitor.asked();
     tokio::time::sleep(QUICK.idle * 2).await;
@@ -127,7 +147,7 @@ async fn an_answer_may_take_longer_than_any_limit_and_what_follows_may_not() {
 
 #[tokio::test]
 async fn who_takes_no_answer_is_not_waited_for() {
-    let rig = rig(QUICK).await;
+    let mut rig = rig(QUICK);
     let (client, mut inner, visitor) = rig.pair().await;
     visitor.asked();
     visitor.answered();
@@ -139,7 +159,7 @@ async fn who_takes_no_answer_is_not_waited_for() {
 
 #[tokio::test]
 async fn an_early_answer_is_heard_by_a_client_that_still_speaks() {
-    let rig = rig(QUICK).await;
+    let mut rig = rig(QUICK);
     let (mut client, mut inner, visitor) = rig.pair().await;
     visitor.asked();
     client.write_all(&vec![b'x'; 200_000]).await.unwrap();
@@ -153,12 +173,11 @@ async fn an_early_answer_is_heard_by_a_client_that_still_speaks() {
 
 #[tokio::test]
 async fn a_closing_door_waits_for_answers_and_for_nothing_else() {
-    let rig = rig(Limits {
+    let mut rig = rig(Limits {
         head: LONG * 4,
         idle: LONG * 4,
         ..QUICK
-    })
-    .await;
+    });
     let (mut busy, mut inner, visitor) = rig.pair().await;
     visitor.asked();
     let mut silent = rig.connect().await;
@@ -177,7 +196,7 @@ async fn a_closing_door_waits_for_answers_and_for_nothing_else() {
 
 #[tokio::test]
 async fn a_port_in_use_is_an_error() {
-    let rig = rig(QUICK).await;
+    let rig = rig(QUICK);
     let error = Entrance::bind(rig.address, Port::Plain).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }

@@ -136,14 +136,14 @@ mod tests {
     fn a_line_reads_in_one_order_and_is_cut() {
         let mut fields = Fields::default();
         fields.record("message", "é".repeat(600).into());
-        fields.record("log.target", "rocket::server".into());
+        fields.record("log.target", "hyper::server".into());
         fields.record("log.line", 7.into());
         fields.record("n", 1.into());
         let line = fields.line(OffsetDateTime::UNIX_EPOCH, Level::WARN, "log", |text| {
             Cow::Borrowed(text)
         });
         let wanted = format!(
-            "{{\"time\":\"1970-01-01T00:00:00Z\",\"level\":\"WARN\",\"target\":\"rocket::server\",\"message\":\"{}…\",\"fields\":{{\"n\":1}}}}\n",
+            "{{\"time\":\"1970-01-01T00:00:00Z\",\"level\":\"WARN\",\"target\":\"hyper::server\",\"message\":\"{}…\",\"fields\":{{\"n\":1}}}}\n",
             "é".repeat(512)
         );
         assert_eq!(String::from_utf8(line).unwrap(), wanted);

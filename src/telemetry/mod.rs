@@ -95,9 +95,7 @@ impl fmt::Debug for Log {
     }
 }
 
-/// What is logged. Rocket tells whole URIs at info, and its launch lines come as warnings. What it
-/// says of a request that it can't route or read holds the URI with its query at any level; the
-/// access log has a line for each of these requests.
+/// What is logged.
 fn targets(debug: bool) -> Targets {
     let level = if debug {
         LevelFilter::DEBUG
@@ -106,12 +104,6 @@ fn targets(debug: bool) -> Targets {
     };
     Targets::new()
         .with_default(level)
-        .with_target("rocket", Level::WARN)
-        .with_target("rocket::launch", Level::ERROR)
-        .with_target("rocket::server::_", LevelFilter::OFF)
-        .with_target("rocket::request", LevelFilter::OFF)
-        .with_target("_", Level::WARN)
-        .with_target("rocket_http", Level::WARN)
         .with_target("hyper", Level::WARN)
         .with_target("rustls", Level::WARN)
         .with_target("mio", Level::WARN)
@@ -241,11 +233,7 @@ mod tests {
             let _inside = span.enter();
             tracing::info!(target: "web", command = "backup", duration_ms = 12u64, ok = true, "the command\nended");
             tracing::debug!("not told");
-            tracing::info!(target: "rocket::server", "GET /barman/backup?token=x");
-            tracing::info!(target: "rocket_http::listener", "x");
-            tracing::error!(target: "rocket::server::_", "No matching routes for GET /x?q=y.");
-            tracing::warn!(target: "rocket::request::request", "discord: /x?q=y");
-            tracing::warn!(target: "rocket::launch", "x");
+            tracing::info!(target: "hyper::proto", "x");
             tracing::warn!(target: "hyper::proto", error = "s3cr3t\u{1b}[31m\u{2028}", "it failed: s3cr3t");
         });
         let lines = lines(&path);

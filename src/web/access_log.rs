@@ -3,85 +3,69 @@
 //! The line never holds a header, a body or a query: tokens and passwords travel in all three.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use rocket::data::Data;
-use rocket::fairing::{Fairing, Info, Kind};
-use rocket::form::Form;
-use rocket::http::{Header, Method};
-use rocket::{Request, Response};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, Uri};
 
-use super::App;
+use super::content::Content;
+use super::routes::METHODS;
 use super::traffic::{InFlight, Traffic};
 use crate::visitors::{Port, Visitor};
 
 /// What every answer carries (threats: framing, sniffing, caches that keep a secret).
-pub(super) const SECURITY_HEADERS: [(&str, &str); 4] = [
-    ("X-Content-Type-Options", "nosniff"),
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (
-        "Content-Security-Policy",
-        "default-src 'none'; frame-ancestors 'none'",
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     ),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-store"),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
+
+/// Tells browsers of a year in which they come by TLS alone.
+const TLS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// The name of the header with the id of a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How much of a path that matches no route is logged, in characters.
 const LOGGED_PATH: usize = 128;
 
-/// How far Rocket looks into a form for a field `_method` before any code of ours runs, in bytes.
-const ROCKET_PEEKS: usize = "_method=delete".len();
-
-/// What is known of a request while it is being answered; kept in Rocket's request-local cache.
+/// What is known of a request while it is being answered.
 pub(super) struct Marks {
     /// The id in `X-Request-Id` and in the log: 96 random bits in hexadecimal.
     pub(super) id: String,
     /// The method as it was sent.
     pub(super) method: Method,
-    /// Whether a form asked Rocket for another method by `_method`.
-    pub(super) method_override: bool,
-    /// Whether reading the body failed while Rocket looked for `_method`. Rocket goes on as if the
-    /// body had ended there.
-    pub(super) broken_body: bool,
     /// Set where the service is not stopping.
     pub(super) in_flight: Option<InFlight>,
     /// Where the request comes from.
     pub(super) from: IpAddr,
-    /// Who stands behind the connection; `None` = nobody was let in there.
-    pub(super) visitor: Option<Arc<Visitor>>,
+    /// Whose connection it is.
+    pub(super) visitor: Arc<Visitor>,
     began: Instant,
-    /// Whether Rocket answers this request without asking any fairing: it does so when it does not
-    /// know the method.
-    salvaged: bool,
     route: OnceLock<&'static str>,
     user: OnceLock<String>,
 }
 
 impl Marks {
-    /// What is known of `request`.
-    pub(super) fn of<'r>(request: &'r Request<'_>) -> &'r Self {
-        request.local_cache(|| Self::new(request, true))
-    }
-
-    fn new(request: &Request<'_>, salvaged: bool) -> Self {
-        let app = request.rocket().state::<Arc<App>>();
-        let visitor = app.and_then(|app| app.guests.find(request.remote()));
-        let from = visitor.as_ref().map(|visitor| visitor.peer);
-        let from = from.or(request.remote()).map(|from| from.ip());
+    /// What is known of a request by its head.
+    pub(super) fn new(head: &Parts, visitor: Arc<Visitor>, traffic: &Arc<Traffic>) -> Self {
         Self {
             id: random_id(),
-            method: request.method(),
-            method_override: false,
-            broken_body: false,
-            in_flight: None,
-            from: from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| {
-                from.to_canonical()
-            }),
+            method: head.method.clone(),
+            in_flight: traffic.enter(),
+            from: visitor.peer.ip().to_canonical(),
             visitor,
             began: Instant::now(),
-            salvaged,
             route: OnceLock::new(),
             user: OnceLock::new(),
         }
@@ -97,31 +81,17 @@ impl Marks {
         self.user.get_or_init(|| user.to_owned());
     }
 
-    /// Tells the listener that the body is waited for, or is there.
-    pub(super) fn awaits_body(&self, waits: bool) {
-        if let Some(visitor) = &self.visitor {
-            visitor.awaits_body(waits);
-        }
-    }
-
-    /// Tells the listener that there is an answer.
-    fn answered(&self) {
-        if let Some(visitor) = &self.visitor {
-            visitor.answered();
-        }
-    }
-
-    fn log(&self, request: &Request<'_>, status: u16) {
+    fn log(&self, uri: &Uri, status: u16) {
         let duration_ms = self.began.elapsed().as_secs_f64() * 1000.0;
         let user = self.user.get().map(String::as_str);
         let path = match self.route.get() {
             Some(_) => None,
-            None => Some(shown_path(request.uri().path().raw().as_str())),
+            None => Some(shown_path(uri.path())),
         };
-        let method = if self.salvaged {
-            "unknown"
-        } else {
+        let method = if METHODS.contains(&self.method) {
             self.method.as_str()
+        } else {
+            "unknown"
         };
         tracing::info!(
             method,
@@ -159,77 +129,22 @@ fn shown_path(path: &str) -> String {
     path.escape_default().take(LOGGED_PATH).collect()
 }
 
-/// Sets the headers that every answer carries.
-fn set_headers(response: &mut Response<'_>, marks: &Marks, close: bool) {
-    for (name, value) in SECURITY_HEADERS {
-        response.set_header(Header::new(name, value));
+/// Sets the headers that every answer carries, writes its line, and tells the listener.
+pub(super) fn finish(response: &mut Response<Content>, uri: &Uri, marks: &Marks, close: bool) {
+    let status = response.status().as_u16();
+    let headers = response.headers_mut();
+    headers.extend(SECURITY_HEADERS);
+    if marks.visitor.port == Port::Tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, TLS_ALONE);
     }
-    let port = marks.visitor.as_ref().map(|visitor| visitor.port);
-    if port == Some(Port::Tls) {
-        response.set_header(Header::new("Strict-Transport-Security", "max-age=31536000"));
+    if let Ok(id) = HeaderValue::from_str(&marks.id) {
+        headers.insert(REQUEST_ID, id);
     }
-    response.set_header(Header::new("X-Request-Id", marks.id.clone()));
     if close {
-        response.set_header(Header::new("Connection", "close"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-/// Finishes an answer that no fairing will see.
-pub(super) fn finish_salvaged(request: &Request<'_>, response: &mut Response<'_>) {
-    let marks = Marks::of(request);
-    if marks.salvaged {
-        set_headers(response, marks, true);
-        marks.log(request, response.status().code);
-        marks.answered();
-    }
-}
-
-/// Marks each request as it comes and writes its line as it is answered.
-pub(super) struct AccessLog {
-    /// Counts what is being answered.
-    pub(super) traffic: Arc<Traffic>,
-}
-
-#[rocket::async_trait]
-impl Fairing for AccessLog {
-    fn info(&self) -> Info {
-        Info {
-            name: "access log",
-            kind: Kind::Request | Kind::Response,
-        }
-    }
-
-    async fn on_request(&self, request: &mut Request<'_>, data: &mut Data<'_>) {
-        let mut marks = Marks::new(request, false);
-        if let Some(visitor) = &marks.visitor {
-            visitor.asked();
-        }
-        marks.in_flight = self.traffic.enter();
-        // Rocket has looked at the first bytes by now. Bytes it did not get, of a body that it has
-        // not seen end, mean that reading failed; it tells nobody.
-        let ended = data.peek_complete();
-        let seen = data.peek(ROCKET_PEEKS).await;
-        marks.broken_body = !ended && seen.len() < ROCKET_PEEKS;
-        // And it may have taken a form's `_method` for the method.
-        marks.method_override = request.content_type().is_some_and(|kind| kind.is_form())
-            && std::str::from_utf8(seen)
-                .ok()
-                .and_then(|seen| Form::values(seen).next())
-                .is_some_and(|field| field.name == "_method");
-        if marks.method_override {
-            request.set_method(Method::Post);
-            marks.method = Method::Post;
-        }
-        request.local_cache(|| marks);
-    }
-
-    async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
-        let marks = Marks::of(request);
-        let close = self.traffic.is_stopping() || marks.visitor.is_none();
-        set_headers(response, marks, close);
-        marks.log(request, response.status().code);
-        marks.answered();
-    }
+    marks.log(uri, status);
+    marks.visitor.answered();
 }
 
 #[cfg(test)]

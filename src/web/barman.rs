@@ -2,7 +2,7 @@
 
 use super::App;
 use super::error::Failure;
-use super::routes::{Call, Family, Work};
+use super::routes::{Call, Work};
 use crate::auth::Caller;
 use crate::names::CommandName;
 
@@ -38,5 +38,5 @@ pub(super) fn run<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> 
 
 /// The command of the path; a row without `<command>` has none, and then there is no such route.
 fn named(command: Option<CommandName>) -> Result<CommandName, Failure> {
-    command.ok_or_else(|| Failure::no_route(Family::Barmanapi))
+    command.ok_or_else(|| Failure::no_route("/barman"))
 }

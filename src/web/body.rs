@@ -1,11 +1,16 @@
 //! Reads the body of a request: which forms are taken, and how much of them.
 
+use std::io;
 use std::time::Duration;
 
-use rocket::Request;
-use rocket::data::{ByteUnit, Data};
-use rocket::http::Method;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body as _, Bytes};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 
+use super::guards::{all, one};
 use super::query::{Pairs, QueryError, from_form, from_json};
 
 /// What most routes take, in bytes.
@@ -14,6 +19,9 @@ pub(super) const BODY_LIMIT: u64 = 64 * 1024;
 /// What a route takes whose body is a document, in bytes: as much as `config-update` takes, and some
 /// room for what stands around it.
 pub(super) const DOCUMENT_LIMIT: u64 = 96 * 1024;
+
+/// The body of a request as it comes.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A body that is not read.
 #[derive(Debug, thiserror::Error)]
@@ -62,22 +70,14 @@ enum MediaType {
 
 /// Reads the parameters of a body of at most `limit` bytes.
 ///
-/// `broken` says that reading failed before the route was known; see `access_log`.
-///
 /// # Errors
 /// See [`BodyError`]. A stated length beyond the limit is refused before the body is read.
-pub(super) async fn read(
-    request: &Request<'_>,
-    method: Method,
-    data: Data<'_>,
-    limit: u64,
-    broken: bool,
-) -> Result<Pairs, BodyError> {
-    let body = bytes(request, method, data, limit, broken).await?;
+pub(super) async fn read(head: &Parts, body: Body, limit: u64) -> Result<Pairs, BodyError> {
+    let body = bytes(head, body, limit).await?;
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let pairs = match media_type(request)? {
+    let pairs = match media_type(&head.headers)? {
         MediaType::Form => from_form(&body),
         MediaType::Json => from_json(&body),
     };
@@ -88,15 +88,9 @@ pub(super) async fn read(
 ///
 /// # Errors
 /// As for [`read`], and when it says that it is something else than JSON.
-pub(super) async fn document(
-    request: &Request<'_>,
-    method: Method,
-    data: Data<'_>,
-    limit: u64,
-    broken: bool,
-) -> Result<Vec<u8>, BodyError> {
-    let body = bytes(request, method, data, limit, broken).await?;
-    if body.is_empty() || matches!(media_type(request), Ok(MediaType::Json)) {
+pub(super) async fn document(head: &Parts, body: Body, limit: u64) -> Result<Vec<u8>, BodyError> {
+    let body = bytes(head, body, limit).await?;
+    if body.is_empty() || matches!(media_type(&head.headers), Ok(MediaType::Json)) {
         Ok(body)
     } else {
         Err(BodyError::NotJson)
@@ -104,67 +98,48 @@ pub(super) async fn document(
 }
 
 /// Reads a body of at most `limit` bytes.
-async fn bytes(
-    request: &Request<'_>,
-    method: Method,
-    mut data: Data<'_>,
-    limit: u64,
-    broken: bool,
-) -> Result<Vec<u8>, BodyError> {
-    let stated = stated_length(request)?;
-    let chunked = request.headers().contains("Transfer-Encoding");
+async fn bytes(head: &Parts, mut body: Body, limit: u64) -> Result<Vec<u8>, BodyError> {
+    let stated = stated_length(&head.headers)?;
     if stated.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
-    if !chunked && !broken && stated.unwrap_or_default() == 0 && data.peek(1).await.is_empty() {
-        return Ok(Vec::new());
-    }
-    let body = data
-        .open(ByteUnit::Byte(limit))
-        .into_bytes()
-        .await
-        .map_err(|_| BodyError::Truncated)?;
-    if !body.is_complete() {
-        return Err(BodyError::TooLarge { limit });
-    }
-    let body = body.into_inner();
-    if broken || stated.is_some_and(|length| u64::try_from(body.len()) != Ok(length)) {
-        return Err(BodyError::Truncated);
-    }
-    if method == Method::Get && (chunked || !body.is_empty()) {
+    let chunked = head.headers.contains_key(TRANSFER_ENCODING);
+    if head.method == Method::GET && (chunked || !body.is_end_stream()) {
         return Err(BodyError::OnGet);
     }
-    if body.is_empty() {
-        return Ok(Vec::new());
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // What follows the last chunk of a body is of no interest.
+        let Ok(piece) = frame.map_err(|_| BodyError::Truncated)?.into_data() else {
+            continue;
+        };
+        bytes.extend_from_slice(&piece);
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
+            return Err(BodyError::TooLarge { limit });
+        }
     }
-    if request
-        .headers()
-        .get("Content-Encoding")
-        .any(|coding| !coding.eq_ignore_ascii_case("identity"))
-    {
+    if stated.is_some_and(|length| u64::try_from(bytes.len()) != Ok(length)) {
+        return Err(BodyError::Truncated);
+    }
+    let mut codings = all(&head.headers, CONTENT_ENCODING);
+    if !bytes.is_empty() && codings.any(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(BodyError::Encoded);
     }
-    Ok(body)
+    Ok(bytes)
 }
 
 /// The one `Content-Length`, where there is one.
-fn stated_length(request: &Request<'_>) -> Result<Option<u64>, BodyError> {
-    let mut headers = request.headers().get("Content-Length");
-    let Some(first) = headers.next() else {
+fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, BodyError> {
+    if !headers.contains_key(CONTENT_LENGTH) {
         return Ok(None);
-    };
-    match (first.parse(), headers.next()) {
-        (Ok(length), None) => Ok(Some(length)),
-        _ => Err(BodyError::Length),
     }
+    let stated = one(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    stated.map(Some).ok_or(BodyError::Length)
 }
 
 /// Reads `Content-Type`; UTF-8 is the one character set that is taken.
-fn media_type(request: &Request<'_>) -> Result<MediaType, BodyError> {
-    let mut headers = request.headers().get("Content-Type");
-    let (Some(header), None) = (headers.next(), headers.next()) else {
-        return Err(BodyError::MediaType);
-    };
+fn media_type(headers: &HeaderMap) -> Result<MediaType, BodyError> {
+    let header = one(headers, CONTENT_TYPE).ok_or(BodyError::MediaType)?;
     let mut parts = header.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let plain = parts.all(|parameter| {

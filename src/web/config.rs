@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::App;
 use super::error::Failure;
 use super::parts::Configuration;
-use super::routes::{Call, Family, Work};
+use super::routes::{Call, Work};
 use crate::auth::Caller;
 use crate::configfile::{ConfigTask, Request, named_keys, named_own_keys};
 use crate::dispatch::{self, Body, Reply};
@@ -105,7 +105,7 @@ fn look<'a>(files: Files<'a>, task: ConfigTask, caller: &'a Caller, call: Call) 
 fn look_at<'a>(files: Files<'a>, caller: &'a Caller, mut call: Call) -> Work<'a> {
     match call.revision.take() {
         Some(id) => look(files, ConfigTask::Revision(id), caller, call),
-        None => Box::pin(async { Err(Failure::no_route(Family::Barmanapi)) }),
+        None => Box::pin(async { Err(Failure::no_route("/config")) }),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use rocket::Request;
+use hyper::HeaderMap;
 
 use super::App;
 use super::access_log::Marks;
@@ -17,11 +17,9 @@ use crate::visitors::{Certificate, Port};
 /// # Errors
 /// [`AuthError::Unauthorized`] where the connection names nobody, or the request may be that of a
 /// page in somebody's browser.
-pub(super) fn caller(app: &App, request: &Request<'_>, marks: &Marks) -> Result<Caller, AuthError> {
-    let Some(visitor) = &marks.visitor else {
-        return Err(AuthError::Unauthorized);
-    };
-    if !asks_for_itself(request) {
+pub(super) fn caller(app: &App, headers: &HeaderMap, marks: &Marks) -> Result<Caller, AuthError> {
+    let visitor = &marks.visitor;
+    if !asks_for_itself(headers) {
         return Err(AuthError::Unauthorized);
     }
     if let Some(certificate) = visitor.certificate() {
@@ -30,7 +28,7 @@ pub(super) fn caller(app: &App, request: &Request<'_>, marks: &Marks) -> Result<
         return app.auth.vouched(&user, marks.from, AuthKind::Certificate);
     }
     match (visitor.port, &app.local_user) {
-        (Port::Local, Some(user)) if names_this_host(request) => {
+        (Port::Local, Some(user)) if names_this_host(headers) => {
             app.auth.vouched(user, marks.from, AuthKind::Local)
         }
         _ => Err(AuthError::Unauthorized),
@@ -42,8 +40,7 @@ pub(super) fn caller(app: &App, request: &Request<'_>, marks: &Marks) -> Result<
 /// # Errors
 /// [`AuthError::Unauthorized`] where they are not the same.
 pub(super) fn agrees(marks: &Marks, user: &str) -> Result<(), AuthError> {
-    let visitor = marks.visitor.as_ref();
-    match visitor.and_then(|visitor| visitor.certificate()) {
+    match marks.visitor.certificate() {
         Some(certificate) if name(certificate)? != user => {
             tracing::info!(
                 from = %marks.from,

@@ -6,16 +6,16 @@
 use std::error::Error;
 use std::io::ErrorKind;
 
-use rocket::catcher::{self, Catcher};
-use rocket::http::{Header, Status};
-use rocket::{Request, Response};
+use hyper::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
 use serde_json::{Map, json};
 
-use super::access_log::{Marks, finish_salvaged};
+use super::access_log::Marks;
 use super::body::BodyError;
+use super::content::Content;
 use super::guards::CredentialsError;
 use super::query::QueryError;
-use super::reply::json_response;
+use super::reply::{json_response, set};
 use super::routes::{Family, family_of};
 use crate::auth::AuthError;
 use crate::configfile::ConfigError;
@@ -25,25 +25,10 @@ use crate::parameters::Repeated;
 use crate::runner::files::FilesError;
 
 /// Seconds after which a caller may try again, where nobody below named them.
-const RETRY_AFTER: u32 = 5;
+const TRY_AGAIN: u32 = 5;
 
 /// What every 401 says, word for word, so that it does not tell whether a user exists.
 const UNAUTHORIZED: &str = "no credentials, or none that hold: wrong, expired or revoked";
-
-/// The kind for a status that Rocket came up with by itself.
-fn kind_of(status: Status) -> RefusalKind {
-    match status.code {
-        401 => RefusalKind::Unauthorized,
-        403 => RefusalKind::Forbidden,
-        404 => RefusalKind::NotFound,
-        405 => RefusalKind::MethodNotAllowed,
-        413 | 414 | 431 => RefusalKind::TooLarge,
-        415 => RefusalKind::UnsupportedMedia,
-        503 => RefusalKind::Unavailable,
-        400..=499 => RefusalKind::InvalidParameter,
-        _ => RefusalKind::Internal,
-    }
-}
 
 /// How a caller without credentials is asked for them (RFC 7235).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +61,8 @@ impl Failure {
     }
 
     /// The one answer to a path that is not in the table, in the words of the family it looks like.
-    pub(super) fn no_route(family: Family) -> Self {
+    pub(super) fn no_route(path: &str) -> Self {
+        let family = family_of(path);
         let words = match family {
             Family::Barmanapi => {
                 "no such route; paths are exact, in lower case and without a trailing slash"
@@ -87,15 +73,18 @@ impl Failure {
                  If you entered the URL manually please check your spelling and try again."
             }
         };
-        Self::new(RefusalKind::NotFound, words)
+        Self::new(RefusalKind::NotFound, words).family(family)
     }
 
-    /// A connection that did not come through the listener.
-    pub(super) fn not_let_in() -> Self {
-        Self::new(
-            RefusalKind::Forbidden,
-            "this is no address of the service; use the one that it says it listens on",
-        )
+    /// A request that is none of HTTP's.
+    pub(super) fn unreadable(path: &str) -> Self {
+        let words = "the request cannot be read; its method is not known";
+        Self::new(RefusalKind::InvalidParameter, words).family(family_of(path))
+    }
+
+    /// A handler that panicked.
+    pub(super) fn broken(path: &str) -> Self {
+        Self::new(RefusalKind::Internal, "a handler panicked").family(family_of(path))
     }
 
     /// A method that the route does not take, with those that it does.
@@ -137,7 +126,7 @@ impl Failure {
     }
 
     /// Writes the answer, and the cause to the log.
-    pub(super) fn respond(self, marks: &Marks) -> Response<'static> {
+    pub(super) fn respond(self, marks: &Marks) -> Response<Content> {
         let Self {
             refusal,
             allow,
@@ -164,30 +153,31 @@ impl Failure {
                 body.into()
             }
             Family::PgBackupApi => {
-                let phrase = Status::new(status).reason_lossy();
+                let phrase = StatusCode::from_u16(status).ok();
+                let phrase = phrase.and_then(|status| status.canonical_reason());
+                let phrase = phrase.unwrap_or_default();
                 json!({"error": format!("{status} {phrase}: {message}")})
             }
         };
         let mut response = json_response(status, &body);
         match refusal.kind {
-            RefusalKind::Unauthorized => response.set_header(Header::new(
-                "WWW-Authenticate",
-                match challenge {
+            RefusalKind::Unauthorized => {
+                let how = match challenge {
                     Challenge::Basic => "Basic realm=\"barmanapi\", charset=\"UTF-8\"",
                     Challenge::Bearer => "Bearer realm=\"barmanapi\"",
-                },
-            )),
+                };
+                set(&mut response, WWW_AUTHENTICATE, how);
+            }
             RefusalKind::MethodNotAllowed => {
                 // Only commands that change state are refused further down, and only as a GET.
-                let allow = allow.unwrap_or_else(|| "POST".to_owned());
-                response.set_header(Header::new("Allow", allow))
+                set(&mut response, ALLOW, allow.as_deref().unwrap_or("POST"));
             }
             RefusalKind::TooMany | RefusalKind::Unavailable => {
-                let seconds = refusal.retry_after.unwrap_or(RETRY_AFTER);
-                response.set_header(Header::new("Retry-After", seconds.to_string()))
+                let seconds = refusal.retry_after.unwrap_or(TRY_AGAIN);
+                set(&mut response, RETRY_AFTER, &seconds.to_string());
             }
-            _ => false,
-        };
+            _ => {}
+        }
         response
     }
 }
@@ -331,41 +321,5 @@ impl From<BodyError> for Failure {
             | BodyError::Malformed(_) => RefusalKind::InvalidParameter,
         };
         Self::new(kind, error.to_string())
-    }
-}
-
-/// Answers whatever Rocket refuses by itself: a path outside the table, a method it does not know,
-/// a handler that panicked.
-pub(super) fn catchers() -> Vec<Catcher> {
-    vec![Catcher::new(None, catch)]
-}
-
-fn catch<'r>(status: Status, request: &'r Request<'_>) -> catcher::BoxFuture<'r> {
-    let marks = Marks::of(request);
-    let kind = kind_of(status);
-    let family = family_of(request.uri().path().raw().as_str());
-    let failure = match kind {
-        RefusalKind::NotFound => Failure::no_route(family),
-        RefusalKind::InvalidParameter => Failure::new(
-            kind,
-            "the request cannot be read; its method or its target is not known",
-        ),
-        kind => Failure::new(kind, status.reason_lossy().to_lowercase()),
-    };
-    let mut response = failure.family(family).respond(marks);
-    finish_salvaged(request, &mut response);
-    Box::pin(async move { Ok(response) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_rocket_raises_keeps_its_class() {
-        for code in [400u16, 422, 404, 405, 413, 414, 431, 500, 503, 599] {
-            let status = Outcome::Refused(kind_of(Status::new(code))).row().http;
-            assert_eq!(status / 100, code / 100, "{code}");
-        }
     }
 }

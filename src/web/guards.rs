@@ -1,10 +1,12 @@
 //! Who is calling, as the request states it: credentials are read here and judged in `auth`.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rocket::Request;
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT, AUTHORIZATION, AsHeaderName, HOST, IF_MATCH, ORIGIN};
 
 use super::query::Pairs;
 use crate::parameters::{Value, same};
@@ -48,6 +50,21 @@ pub(super) enum CredentialsError {
     QueryToken,
 }
 
+/// The values of a header, in the order they came.
+pub(super) fn all(
+    headers: &HeaderMap,
+    name: impl AsHeaderName,
+) -> impl Iterator<Item = Cow<'_, str>> {
+    let values = headers.get_all(name).into_iter();
+    values.map(|value| String::from_utf8_lossy(value.as_bytes()))
+}
+
+/// The value of a header that was given once.
+pub(super) fn one(headers: &HeaderMap, name: impl AsHeaderName) -> Option<Cow<'_, str>> {
+    let mut values = all(headers, name);
+    values.next().filter(|_| values.next().is_none())
+}
+
 /// Reads the credentials and takes `token` out of the query.
 ///
 /// Where `query_token` is off, a token in the query counts as none.
@@ -55,13 +72,13 @@ pub(super) enum CredentialsError {
 /// # Errors
 /// See [`CredentialsError`]; the caller of the API has to decide which credentials are meant.
 pub(super) fn credentials(
-    request: &Request<'_>,
+    headers: &HeaderMap,
     query: &mut Pairs,
     query_token: bool,
 ) -> Result<Credentials, CredentialsError> {
-    let mut headers = request.headers().get("Authorization");
-    let header = headers.next();
-    if headers.next().is_some() {
+    let mut given = all(headers, AUTHORIZATION);
+    let header = given.next();
+    if given.next().is_some() {
         return Err(CredentialsError::TwoHeaders);
     }
     let mut tokens = query.extract_if(.., |(key, _)| same(key, "token"));
@@ -72,7 +89,7 @@ pub(super) fn credentials(
     drop(tokens);
     match (header, token) {
         (Some(_), Some(_)) => Err(CredentialsError::TwoPlaces),
-        (Some(header), None) => Ok(from_header(header)),
+        (Some(header), None) => Ok(from_header(&header)),
         (None, Some((_, Value::Text(token)))) if !token.is_empty() => Ok(if query_token {
             from_token(&token)
         } else {
@@ -125,49 +142,44 @@ fn from_basic(encoded: &str) -> Option<Login> {
 }
 
 /// Whether the caller asked for a ticket (`Prefer: respond-async`, RFC 7240).
-pub(super) fn prefers_async(request: &Request<'_>) -> bool {
-    request
-        .headers()
-        .get("Prefer")
-        .flat_map(|header| header.split(','))
-        .filter_map(|preference| preference.split(';').next())
-        .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
+    all(headers, "Prefer").any(|header| {
+        header
+            .split(',')
+            .filter_map(|preference| preference.split(';').next())
+            .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+    })
 }
 
 /// The entity tags that the caller has seen (`If-Match`, RFC 9110, 13.1.1).
-pub(super) fn if_match(request: &Request<'_>) -> Option<String> {
-    let given: Vec<&str> = request.headers().get("If-Match").collect();
+pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
+    let given: Vec<_> = all(headers, IF_MATCH).collect();
     (!given.is_empty()).then(|| given.join(","))
 }
 
 /// Whether the caller is a browser that shows pages, and would ask its user for a password.
-pub(super) fn wants_html(request: &Request<'_>) -> bool {
-    request
-        .headers()
-        .get("Accept")
-        .any(|header| header.to_ascii_lowercase().contains("text/html"))
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+    all(headers, ACCEPT).any(|header| header.to_ascii_lowercase().contains("text/html"))
 }
 
 /// Whether a request may be made with what the connection alone says of its sender.
 ///
 /// A browser shows a certificate, and reaches a port of its own host, for whatever page asks it to.
 /// It says so in these headers, which no page can change.
-pub(super) fn asks_for_itself(request: &Request<'_>) -> bool {
-    let headers = request.headers();
-    let of_page = |site: &str| !["none", "same-origin"].contains(&site);
-    !headers.contains("Origin") && !headers.get("Sec-Fetch-Site").any(of_page)
+pub(super) fn asks_for_itself(headers: &HeaderMap) -> bool {
+    let of_page = |site: Cow<'_, str>| !["none", "same-origin"].contains(&&*site);
+    !headers.contains_key(ORIGIN) && !all(headers, "Sec-Fetch-Site").any(of_page)
 }
 
 /// Whether the request names this host by a name that is this host's for everybody: no name that
 /// somebody else could let point here.
-pub(super) fn names_this_host(request: &Request<'_>) -> bool {
-    let mut hosts = request.headers().get("Host");
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+pub(super) fn names_this_host(headers: &HeaderMap) -> bool {
+    let Some(host) = one(headers, HOST) else {
         return false;
     };
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
+        _ => &host,
     };
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")

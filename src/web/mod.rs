@@ -1,16 +1,17 @@
-//! HTTP, on Rocket: the only module that knows it.
+//! HTTP, on hyper: the only module that knows it.
 //!
-//! A request goes through `access_log` (its id and its line), `endpoint` (every check, in one
-//! order), a handler of its family, the door in `dispatch`, and back through `reply` or `error`.
-//! `routes` holds the one table all of this derives from. No decision about commands is taken here.
+//! A connection is read in `server`. Each of its requests goes through `access_log` (its id and its
+//! line), `endpoint` (every check, in one order), a handler of its family, the door in `dispatch`, and
+//! back through `reply` or `error`. `routes` holds the one table all of this derives from. No decision
+//! about commands is taken here.
 
 mod access_log;
 mod auth;
-mod backlog;
 mod barman;
 mod body;
 mod config;
 mod connection;
+mod content;
 mod endpoint;
 mod error;
 mod guards;
@@ -22,14 +23,13 @@ mod query;
 mod reply;
 mod routes;
 mod server;
-mod strays;
 mod traffic;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use parts::{Configuration, Door, Guests, Identify, Operations};
-pub use server::{ServeError, rocket, serve};
+pub use parts::{Configuration, Door, Identify, Operations};
+pub use server::{attend, drain};
 pub use traffic::Traffic;
 
 use crate::live::Live;
@@ -46,7 +46,7 @@ pub struct RequestRules {
     pub body_time: Duration,
 }
 
-/// What the handlers work with; one for the whole process, kept in Rocket's state.
+/// What the handlers work with; one for the whole process.
 pub struct App {
     /// Tells who is calling.
     pub auth: Arc<dyn Identify>,
@@ -62,8 +62,6 @@ pub struct App {
     pub requests: Arc<Live<RequestRules>>,
     /// Whom requests on the port for clients of this host run as (`[pgbackupapi] local_user`).
     pub local_user: Option<UserName>,
-    /// Whose connections these are.
-    pub guests: Arc<dyn Guests>,
     /// What is being answered, and whether the service is stopping.
     pub traffic: Arc<Traffic>,
 }

@@ -1,7 +1,9 @@
 //! What HTTP needs of the parts below, named as traits so that tests can play them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use async_trait::async_trait;
 
 use crate::audit::Entry;
 use crate::auth::{Auth, AuthError, AuthKind, Caller, IssuedToken};
@@ -10,22 +12,9 @@ use crate::dispatch::{CallContext, Dispatch, Refusal, Reply, UserTask};
 use crate::names::{CommandName, UserName};
 use crate::parameters::Parameters;
 use crate::pgbackupapi;
-use crate::visitors::{Visitor, Visitors};
-
-/// Tells whose connections these are.
-pub trait Guests: Send + Sync {
-    /// Who stands behind a connection from `inner`; `None` for one that nobody let in.
-    fn find(&self, inner: Option<SocketAddr>) -> Option<Arc<Visitor>>;
-}
-
-impl Guests for Visitors {
-    fn find(&self, inner: Option<SocketAddr>) -> Option<Arc<Visitor>> {
-        Visitors::find(self, inner?)
-    }
-}
 
 /// Tells who is calling.
-#[rocket::async_trait]
+#[async_trait]
 pub trait Identify: Send + Sync {
     /// Issues a token for a name and a password.
     ///
@@ -64,7 +53,7 @@ pub trait Identify: Send + Sync {
 }
 
 /// Takes a request of a known caller further.
-#[rocket::async_trait]
+#[async_trait]
 pub trait Door: Send + Sync {
     /// Every command that there is.
     ///
@@ -142,7 +131,7 @@ pub trait Door: Send + Sync {
 }
 
 /// Takes a request in pg-backup-api's words further.
-#[rocket::async_trait]
+#[async_trait]
 pub trait Operations: Send + Sync {
     /// Answers a request of a known caller.
     ///
@@ -155,7 +144,7 @@ pub trait Operations: Send + Sync {
     ) -> Result<Reply, Refusal>;
 }
 
-#[rocket::async_trait]
+#[async_trait]
 impl Operations for pgbackupapi::Operations {
     async fn answer(
         &self,
@@ -167,7 +156,7 @@ impl Operations for pgbackupapi::Operations {
 }
 
 /// Shows and changes a configuration: Barman's, or our own.
-#[rocket::async_trait]
+#[async_trait]
 pub trait Configuration: Send + Sync {
     /// Answers a request of a caller who has the right to the route.
     ///
@@ -176,21 +165,21 @@ pub trait Configuration: Send + Sync {
     async fn answer(&self, request: Request) -> Result<Answer, ConfigError>;
 }
 
-#[rocket::async_trait]
+#[async_trait]
 impl Configuration for Arc<ConfigFiles> {
     async fn answer(&self, request: Request) -> Result<Answer, ConfigError> {
         ConfigFiles::answer(self, request).await
     }
 }
 
-#[rocket::async_trait]
+#[async_trait]
 impl Configuration for Arc<OwnFile> {
     async fn answer(&self, request: Request) -> Result<Answer, ConfigError> {
         OwnFile::answer(self, request).await
     }
 }
 
-#[rocket::async_trait]
+#[async_trait]
 impl Identify for Auth {
     async fn login(
         &self,
@@ -218,7 +207,7 @@ impl Identify for Auth {
     }
 }
 
-#[rocket::async_trait]
+#[async_trait]
 impl Door for Dispatch {
     async fn help(&self, caller: &Caller) -> Result<Reply, Refusal> {
         Dispatch::help(self, caller)

@@ -3,7 +3,7 @@
 
 use super::App;
 use super::error::Failure;
-use super::routes::{Call, Family, Work};
+use super::routes::{Call, Work};
 use crate::auth::Caller;
 use crate::pgbackupapi::{Place, Request, Task};
 
@@ -40,7 +40,7 @@ pub(super) fn operation<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Wor
         let id = call
             .operation
             .take()
-            .ok_or_else(|| Failure::no_route(Family::PgBackupApi))?;
+            .ok_or_else(|| Failure::no_route("/operations"))?;
         Ok(Task::One(place(call), id))
     })
 }

@@ -1,38 +1,46 @@
 //! Writes JSON answers.
 
 use std::fs::File;
-use std::io::Cursor;
 
-use rocket::Response;
-use rocket::http::{ContentType, Header, Status};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
+use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::content::Content;
 use super::error::Failure;
 use crate::dispatch::{Body, Refusal, RefusalKind, Reply};
 
 /// An answer with a JSON body.
-pub(super) fn json_response(status: u16, body: &Value) -> Response<'static> {
+pub(super) fn json_response(status: u16, body: &Value) -> Response<Content> {
     text_response(status, body.to_string().into_bytes())
 }
 
 /// An answer with a JSON body that is text already.
-fn text_response(status: u16, bytes: Vec<u8>) -> Response<'static> {
-    let mut response = Response::new();
-    response.set_status(Status::new(status));
-    response.set_header(ContentType::JSON);
-    response.set_sized_body(bytes.len(), Cursor::new(bytes));
-    response
+fn text_response(status: u16, bytes: Vec<u8>) -> Response<Content> {
+    response(status, "application/json", Content::bytes(bytes))
 }
 
 /// An answer whose body is the bytes of a file, with its length.
-fn file_response(status: u16, file: File) -> Result<Response<'static>, Failure> {
+fn file_response(status: u16, file: File) -> Result<Response<Content>, Failure> {
     let length = file.metadata().map_err(Refusal::internal)?.len();
-    let length = usize::try_from(length).map_err(Refusal::internal)?;
-    let mut response = Response::new();
-    response.set_status(Status::new(status));
-    response.set_header(ContentType::Binary);
-    response.set_sized_body(length, rocket::tokio::fs::File::from_std(file));
-    Ok(response)
+    let content = Content::file(file, length);
+    Ok(response(status, "application/octet-stream", content))
+}
+
+fn response(status: u16, kind: &'static str, content: Content) -> Response<Content> {
+    let mut response = Response::new(content);
+    let status = StatusCode::from_u16(status);
+    *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// Sets a header. Text that no header can hold is left out; `write` has looked at what could be such.
+pub(super) fn set(response: &mut Response<Content>, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        response.headers_mut().insert(name, value);
+    }
 }
 
 /// A plain document with status 200.
@@ -54,7 +62,7 @@ pub(super) fn envelope(message: &str, list: &Value) -> Reply {
 ///
 /// # Errors
 /// When the status or the location can't be sent over HTTP: a defect of ours.
-pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
+pub(super) fn write(reply: Reply) -> Result<Response<Content>, Failure> {
     let plain = |byte: u8| byte.is_ascii_graphic();
     if !(200..600).contains(&reply.status)
         || ![&reply.location, &reply.etag]
@@ -73,10 +81,10 @@ pub(super) fn write(reply: Reply) -> Result<Response<'static>, Failure> {
         Body::File(file) => file_response(reply.status, file)?,
     };
     if let Some(location) = reply.location {
-        response.set_header(Header::new("Location", location));
+        set(&mut response, LOCATION, &location);
     }
     if let Some(etag) = reply.etag {
-        response.set_header(Header::new("ETag", etag));
+        set(&mut response, ETAG, &etag);
     }
     Ok(response)
 }

@@ -1,5 +1,5 @@
-//! The one table of routes: mounting, 405 with `Allow`, HEAD, rights and the tests that walk all
-//! routes derive from it.
+//! The one table of routes: what a path means, 405 with `Allow`, HEAD, rights and the tests that walk
+//! all routes derive from it.
 
 mod table;
 
@@ -7,10 +7,10 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-use rocket::http::Method;
+use hyper::Method;
+use percent_encoding::percent_decode_str;
 
 use super::App;
-use super::endpoint::Endpoint;
 use super::error::Failure;
 use super::guards::Login;
 use crate::auth::Caller;
@@ -31,19 +31,18 @@ pub(super) const SERVER: &str = "<server>";
 /// The segment of a pattern that an operation's id stands in for.
 pub(super) const OPERATION: &str = "<operation>";
 
-/// Every method that Rocket can route. All are mounted on every path, so that a method which the
-/// table does not name is answered by 405 and not by Rocket's 404, and so that Rocket never hands
-/// a HEAD to a GET.
-const METHODS: [Method; 9] = [
-    Method::Get,
-    Method::Post,
-    Method::Put,
-    Method::Delete,
-    Method::Patch,
-    Method::Head,
-    Method::Options,
-    Method::Trace,
-    Method::Connect,
+/// The methods that HTTP itself has. One that a path does not take is answered by 405; any other
+/// word is no method.
+pub(super) const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::PATCH,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
 ];
 
 /// How a caller may show who it is.
@@ -155,7 +154,7 @@ pub(super) struct Row {
 impl Row {
     /// The value of `Allow`.
     pub(super) fn allow(&self) -> String {
-        let methods: Vec<&str> = self.methods.iter().map(|method| method.as_str()).collect();
+        let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
         methods.join(", ")
     }
 }
@@ -168,18 +167,66 @@ pub(super) fn family_of(path: &str) -> Family {
     row.map_or(Family::Barmanapi, |row| row.family)
 }
 
-/// The table as Rocket wants it.
-pub(super) fn mount() -> Vec<rocket::Route> {
-    ROUTES
-        .iter()
-        .flat_map(|row| {
-            METHODS.iter().map(move |method| {
-                let mut route = rocket::Route::new(*method, row.path, Endpoint { row });
-                route.name = Some(row.path.into());
-                route
-            })
-        })
-        .collect()
+/// What a path names.
+#[derive(Default)]
+pub(super) struct Named {
+    /// The command, where the pattern has one.
+    pub(super) command: Option<CommandName>,
+    /// The revision, where the pattern has one.
+    pub(super) revision: Option<Ticket>,
+    /// The server, where the pattern has one; any text.
+    pub(super) server: Option<String>,
+    /// The id of an operation, where the pattern has one; any text.
+    pub(super) operation: Option<String>,
+}
+
+/// Finds the row of a path. Each path has one spelling: a rule about a path would have to know all
+/// others.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn find(path: &str) -> Result<(&'static Row, Named), Failure> {
+    let spelled = |row: &&Row| row.spelling(path) == row.path;
+    // A word of ours is no name of a command.
+    if let Some(row) = ROUTES.iter().find(spelled) {
+        return Ok((row, Named::default()));
+    }
+    let mut named = ROUTES.iter().filter_map(|row| Some((row, row.read(path)?)));
+    named.next().ok_or_else(|| Failure::no_route(path))
+}
+
+impl Row {
+    /// A path as its family spells it.
+    fn spelling<'a>(&self, path: &'a str) -> &'a str {
+        match self.family {
+            Family::PgBackupApi => path.strip_suffix('/').unwrap_or(path),
+            Family::Barmanapi => path,
+        }
+    }
+
+    /// What a path of this row names; `None` for one of another.
+    fn read(&self, path: &str) -> Option<Named> {
+        let mut named = Named::default();
+        let mut given = self.spelling(path).split('/');
+        for wanted in self.path.split('/') {
+            let segment = given.next()?;
+            match wanted {
+                COMMAND => named.command = Some(CommandName::parse(segment).ok()?),
+                REVISION => named.revision = Some(Ticket::parse(segment).ok()?),
+                SERVER => named.server = Some(text(segment)?),
+                OPERATION => named.operation = Some(text(segment)?),
+                word if word == segment => {}
+                _ => return None,
+            }
+        }
+        given.next().is_none().then_some(named)
+    }
+}
+
+/// A segment of a path as text; the names in pg-backup-api's paths have no alphabet of their own.
+fn text(segment: &str) -> Option<String> {
+    let text = percent_decode_str(segment).decode_utf8().ok()?;
+    (!text.is_empty()).then(|| text.into_owned())
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The table itself.
 
-use rocket::http::Method;
+use hyper::Method;
 
 use super::{AuthKind, Changes, Family, Handler, Right, Row};
 use crate::web::body::{BODY_LIMIT, DOCUMENT_LIMIT};
 use crate::web::{auth, barman, config, health, history, pgbackupapi};
 
-const ANY: &[Method] = &[Method::Get, Method::Post];
-const GET: &[Method] = &[Method::Get];
-const POST: &[Method] = &[Method::Post];
-const PROBE: &[Method] = &[Method::Get, Method::Head];
+const ANY: &[Method] = &[Method::GET, Method::POST];
+const GET: &[Method] = &[Method::GET];
+const POST: &[Method] = &[Method::POST];
+const PROBE: &[Method] = &[Method::GET, Method::HEAD];
 
 /// What most rows of the barmanapi family share.
 const FAMILY: Row = Row {

@@ -12,7 +12,7 @@ fn only_the_probes_are_open_and_only_they_take_head() {
             "{}",
             row.path
         );
-        assert_eq!(row.methods.contains(&Method::Head), open, "{}", row.path);
+        assert_eq!(row.methods.contains(&Method::HEAD), open, "{}", row.path);
     }
 }
 

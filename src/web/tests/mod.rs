@@ -1,7 +1,8 @@
-//! The routes as a client sees them: through Rocket's local client, and over a real socket where
+//! The routes as a client sees them: through a client without a socket, and over a real socket where
 //! the bytes on the wire matter.
 
 mod answers;
+mod client;
 mod log;
 mod pgbackupapi;
 mod play;
@@ -16,12 +17,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::rocket::local::blocking::Client;
+use hyper::Method;
 use serde_json::{Value as Json, json};
 
 use super::reply::envelope;
 use super::*;
 use crate::dispatch::{Body, RefusalKind};
+use client::{Answer, Asking, Client, FORM, Header, JSON, PLAIN};
 use play::{ANN, ANN_TOKEN, BOB_TOKEN, Play, REFUSALS};
 use socket::{Raw, Server};
 
@@ -38,7 +40,6 @@ fn app(play: &Arc<Play>) -> App {
             body_time: Duration::from_secs(30),
         })),
         local_user: None,
-        guests: Arc::clone(play) as Arc<dyn Guests>,
         traffic: Arc::default(),
     }
 }
@@ -48,8 +49,7 @@ fn local(change: impl FnOnce(&mut App)) -> (Client, Arc<Play>) {
     let play = Arc::new(Play::default());
     let mut app = app(&play);
     change(&mut app);
-    let rocket = rocket(Arc::new(app), |_| ());
-    (Client::untracked(rocket).unwrap(), play)
+    (Client::new(app), play)
 }
 
 #[test]

@@ -1,11 +1,8 @@
 //! The routes of pg-backup-api: their paths, their bodies and the words of their errors.
 
-use ::rocket::http::{ContentType, Header, Method};
-
-use super::walk::JsonText;
 use super::*;
 
-fn bearer() -> Header<'static> {
+fn bearer() -> Header {
     Header::new("Authorization", format!("Bearer {ANN_TOKEN}"))
 }
 
@@ -14,7 +11,7 @@ fn a_trailing_slash_is_taken_here_and_no_other_spelling() {
     let (client, _) = local(|_| ());
     let get = |path: &str| {
         let answer = client.get(path.to_owned()).header(bearer()).dispatch();
-        (answer.status().code, answer.into_json_text())
+        (answer.status, answer.json())
     };
     for path in [
         "/status",
@@ -49,13 +46,13 @@ fn a_trailing_slash_is_taken_here_and_no_other_spelling() {
 fn an_error_is_one_text_with_its_status() {
     let (client, _) = local(|_| ());
     let error = |method: Method, path: &str, authorised: bool| {
-        let mut request = client.req(method, path.to_owned());
+        let mut request = client.req(&method, path.to_owned());
         if authorised {
             request = request.header(bearer());
         }
         let answer = request.dispatch();
-        let status = answer.status().code;
-        let body = answer.into_json_text();
+        let status = answer.status;
+        let body = answer.json();
         let members = body.as_object().unwrap();
         assert_eq!(members.len(), 1, "{body}");
         let text = body["error"].as_str().unwrap().to_owned();
@@ -63,11 +60,11 @@ fn an_error_is_one_text_with_its_status() {
         text
     };
     assert_eq!(
-        error(Method::Get, "/operations/missing", true),
+        error(Method::GET, "/operations/missing", true),
         "404 Not Found: Resource not found"
     );
-    assert!(error(Method::Get, "/status", false).starts_with("401 Unauthorized: "));
-    let text = error(Method::Put, "/servers/main/operations", true);
+    assert!(error(Method::GET, "/status", false).starts_with("401 Unauthorized: "));
+    let text = error(Method::PUT, "/servers/main/operations", true);
     assert_eq!(
         text,
         "405 Method Not Allowed: PUT is not allowed here; use GET, POST"
@@ -75,34 +72,34 @@ fn an_error_is_one_text_with_its_status() {
     let nowhere = "404 Not Found: The requested URL was not found on the server. \
                    If you entered the URL manually please check your spelling and try again.";
     for path in ["/servers/main/nowhere", "/operations/x/y", "/servers/main"] {
-        assert_eq!(error(Method::Get, path, true), nowhere, "{path}");
+        assert_eq!(error(Method::GET, path, true), nowhere, "{path}");
     }
-    assert!(error(Method::Get, "/operations?limit=1", true).starts_with("400 Bad Request: "));
+    assert!(error(Method::GET, "/operations?limit=1", true).starts_with("400 Bad Request: "));
     let answer = client.post("/diagnose").header(bearer()).dispatch();
-    assert_eq!(answer.headers().get_one("Allow"), Some("GET"));
+    assert_eq!(answer.header("Allow"), Some("GET"));
 }
 
 #[test]
 fn a_body_is_json_and_says_so() {
     let (client, play) = local(|_| ());
-    let post = |kind: Option<ContentType>, body: &str| {
+    let post = |kind: Option<Header>, body: &str| {
         let mut request = client.post("/operations").header(bearer()).body(body);
         if let Some(kind) = kind {
             request = request.header(kind);
         }
         let answer = request.dispatch();
-        (answer.status().code, answer.into_json_text())
+        (answer.status, answer.json())
     };
-    for kind in [None, Some(ContentType::Form), Some(ContentType::Plain)] {
+    for kind in [None, Some(FORM), Some(PLAIN)] {
         let (status, body) = post(kind, "{}");
         assert_eq!(status, 400);
         let text = body["error"].as_str().unwrap();
         assert!(text.contains("application/json"), "{text}");
     }
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
-    assert_eq!(post(Some(ContentType::JSON), &large).0, 413);
+    assert_eq!(post(Some(JSON), &large).0, 413);
     assert_eq!(play.started(), 0);
-    let (status, body) = post(Some(ContentType::JSON), "{}");
+    let (status, body) = post(Some(JSON), "{}");
     assert_eq!(
         (status, &body["task"]),
         (200, &json!("Start(Instance, [123, 125])"))
@@ -111,8 +108,8 @@ fn a_body_is_json_and_says_so() {
     let answer = client
         .get("/operations")
         .header(bearer())
-        .header(ContentType::JSON)
+        .header(JSON)
         .body("{}")
         .dispatch();
-    assert_eq!(answer.status().code, 400);
+    assert_eq!(answer.status, 400);
 }

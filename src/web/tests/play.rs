@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use crate::audit::Entry;
@@ -15,9 +16,8 @@ use crate::names::{CommandName, UserName};
 use crate::parameters::{Parameters, Value};
 use crate::pgbackupapi::{Request, Task};
 use crate::policy::{Rights, Rule};
-use crate::visitors::{Port, Visitor};
 use crate::web::reply::{document, envelope};
-use crate::web::{Configuration, Door, Guests, Identify, Operations};
+use crate::web::{Configuration, Door, Identify, Operations};
 
 /// `ann:secret` in base64.
 pub(super) const ANN: &str = "Basic YW5uOnNlY3JldA==";
@@ -97,14 +97,12 @@ fn caller(user: &str, access: &[&str], kind: AuthKind, from: IpAddr) -> Caller {
     }
 }
 
-impl Guests for Play {
-    fn find(&self, inner: Option<SocketAddr>) -> Option<Arc<Visitor>> {
-        let peer = inner.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        Some(Arc::new(Visitor::new(peer, Port::Plain)))
-    }
+/// Where those come from who have no socket.
+pub(super) fn peer() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 1))
 }
 
-#[::rocket::async_trait]
+#[async_trait]
 impl Identify for Play {
     async fn login(&self, name: &str, password: &str, _: IpAddr) -> Result<IssuedToken, AuthError> {
         self.logins.fetch_add(1, Ordering::SeqCst);
@@ -147,7 +145,7 @@ impl Identify for Play {
     }
 }
 
-#[::rocket::async_trait]
+#[async_trait]
 impl Configuration for Play {
     async fn answer(
         &self,
@@ -161,7 +159,7 @@ impl Configuration for Play {
     }
 }
 
-#[::rocket::async_trait]
+#[async_trait]
 impl Operations for Play {
     async fn answer(&self, _: &Caller, request: Request) -> Result<Reply, Refusal> {
         self.started.fetch_add(1, Ordering::SeqCst);
@@ -172,7 +170,7 @@ impl Operations for Play {
     }
 }
 
-#[::rocket::async_trait]
+#[async_trait]
 impl Door for Play {
     async fn help(&self, caller: &Caller) -> Result<Reply, Refusal> {
         Ok(self.echo("help", caller, &Parameters::default()))

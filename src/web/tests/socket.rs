@@ -7,11 +7,31 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::app;
 use super::play::{ANN_TOKEN, Play};
-use crate::web::{App, ServeError, rocket, serve};
+use crate::visitors::{Port, Visitor};
+use crate::web::{App, attend, drain};
+
+/// Lets everybody in. Time and room have their limits in the listener, which is not played here.
+async fn accept(listener: TcpListener, app: Arc<App>) {
+    loop {
+        let (mut stream, peer) = listener.accept().await.unwrap();
+        let app = Arc::clone(&app);
+        tokio::spawn(async move {
+            let visitor = Arc::new(Visitor::new(peer, Port::Plain));
+            attend(&app, &mut stream, &visitor).await.ok();
+            stream.shutdown().await.ok();
+            let mut rest = (&mut stream).take(1 << 20);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink())
+                .await
+                .ok();
+        });
+    }
+}
 
 /// The service on a real port; it stops when this is dropped.
 pub(super) struct Server {
@@ -19,7 +39,7 @@ pub(super) struct Server {
     pub(super) play: Arc<Play>,
     pub(super) app: Arc<App>,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), ServeError>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -36,14 +56,13 @@ impl Server {
                 .build()
                 .unwrap()
                 .block_on(async {
-                    let rocket = rocket(Arc::clone(&served), move |address| {
-                        bound.send(address).unwrap();
-                    });
-                    serve(rocket, served, async {
-                        stopped.await.ok();
-                    })
-                    .await
-                })
+                    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                    bound.send(listener.local_addr().unwrap()).unwrap();
+                    let accepting = tokio::spawn(accept(listener, Arc::clone(&served)));
+                    stopped.await.ok();
+                    drain(&served).await;
+                    accepting.abort();
+                });
         });
         Self {
             address: address.recv_timeout(Duration::from_secs(30)).unwrap(),
@@ -62,11 +81,10 @@ impl Server {
     }
 
     /// Waits until the service has ended.
-    pub(super) fn join(&mut self) -> Result<(), ServeError> {
+    pub(super) fn join(&mut self) {
         self.ask_to_stop();
-        match self.thread.take() {
-            Some(thread) => thread.join().unwrap(),
-            None => Ok(()),
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
         }
     }
 
