@@ -96,18 +96,18 @@ impl Visitor {
         u64::try_from(self.came.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    /// The HTTP server has read a request's head.
+    /// The head of a request has been read.
     pub fn asked(&self) {
         self.answering.store(true, Ordering::Release);
         self.asks_since.store(0, Ordering::Release);
     }
 
-    /// The HTTP server waits for the body of a request, or has it.
+    /// The body of a request is waited for, or is there.
     pub fn awaits_body(&self, waits: bool) {
         self.unfinished.store(waits, Ordering::Release);
     }
 
-    /// The HTTP server has an answer.
+    /// There is an answer.
     pub fn answered(&self) {
         let now = self.now();
         self.moved.store(now, Ordering::Release);

@@ -52,7 +52,7 @@ pub enum TelemetryError {
     Installed(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Logs to a file from now on. Call it before anything of Rocket is built.
+/// Logs to a file from now on.
 ///
 /// A file that can't be opened is no error: it is tried again with every line.
 ///

@@ -1,8 +1,8 @@
 //! Reads parameters out of a query, a form body or a JSON body, strictly.
 //!
-//! Rocket's own forms split keys at dots, turn a repeated key into none and replace bytes that are
-//! not UTF-8; here each of these is either kept as it is or refused by name. Nothing here knows
-//! which parameters exist: that is for the reader of [`Parameters`] to say.
+//! What readers of forms like to do is done nowhere here: no key is split at dots, no repeated key
+//! gets lost, no byte that is not UTF-8 is replaced. Each of these is either kept as it is or refused
+//! by name. Nothing here knows which parameters exist: that is for the reader of [`Parameters`] to say.
 
 use std::collections::HashSet;
 use std::fmt;

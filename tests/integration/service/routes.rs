@@ -272,7 +272,6 @@ fn a_body_without_end_or_with_two_lengths_costs_little_and_starts_nothing() {
         "POST /barman/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: {FORM}\r\n",
         admin.token
     );
-    // Rocket itself wants to see the first bytes of a body.
     let stated = format!("{head}Connection: close\r\nContent-Length: 10737418240\r\n\r\n");
     assert_eq!(
         first_line(server.port, stated.as_bytes(), b"server_name=main"),
