@@ -7,6 +7,7 @@
 pub mod direct;
 mod end;
 pub mod far;
+mod place;
 pub mod reconcile;
 pub mod rotate;
 pub mod submit;

@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use super::place::{free_slot, wait_for_slot};
 use super::{end, far};
-use crate::atomicfile::Lock;
 use crate::auth::Users;
 use crate::clock;
 use crate::names::{CommandName, Ticket};
@@ -34,7 +33,7 @@ pub const WORD: &str = "run-job";
 pub const READY: &str = "ready\n";
 
 /// How often a supervisor looks for a request to cancel and copies output.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// How often the end is tried to be recorded while the store takes nothing.
 const RETRY: Duration = Duration::from_millis(250);
@@ -137,43 +136,7 @@ fn permission(job: &Job) -> Result<(), String> {
     }
 }
 
-/// Waits for a place among the jobs that run at once; `None` when the job is cancelled meanwhile.
-///
-/// The jobs that wait stand behind one lock, so that only the first of them looks for a place.
-fn wait_for_slot(store: &Store, folder: &JobFolder, places: u32) -> io::Result<Option<Lock>> {
-    let (sender, first_in_line) = mpsc::channel();
-    let queue = store.queue_lock();
-    std::thread::Builder::new().spawn(move || sender.send(Lock::exclusive(&queue)))?;
-    let _first = loop {
-        match first_in_line.recv_timeout(TICK) {
-            Ok(lock) => break lock?,
-            Err(RecvTimeoutError::Timeout) if is_cancelled(folder) => return Ok(None),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("no queue")),
-        }
-    };
-    loop {
-        if let Some(slot) = free_slot(store, places)? {
-            return Ok(Some(slot));
-        }
-        if is_cancelled(folder) {
-            return Ok(None);
-        }
-        std::thread::sleep(TICK);
-    }
-}
-
-/// A place among the jobs that run at once, if one is free right now.
-fn free_slot(store: &Store, places: u32) -> io::Result<Option<Lock>> {
-    for number in 0..places.max(1) {
-        if let Some(slot) = Lock::try_exclusive(&store.slot(number))? {
-            return Ok(Some(slot));
-        }
-    }
-    Ok(None)
-}
-
-fn is_cancelled(folder: &JobFolder) -> bool {
+pub(super) fn is_cancelled(folder: &JobFolder) -> bool {
     folder.file("cancel").exists()
 }
 

@@ -12,6 +12,7 @@
 //!                      result.json         the end; written once, never changed
 //! active/202611/index                      one line when a job is accepted, one when it ends
 //! active/abroad/TICKET                     what has to be removed on the Barman host when the job has ended
+//! active/line/NUMBER-TICKET                an empty file while the job waits for a place (see `line`)
 //! active/slots/N                           one lock for each job that may run at once
 //! archive/202610.tar.gz, 202610.index      the ended jobs of a closed month (see `archive`)
 //! config/                                  the catalogue and generated secrets
@@ -28,6 +29,7 @@ pub mod abroad;
 pub mod archive;
 pub mod garbage;
 pub mod index;
+pub mod line;
 mod lines;
 pub mod listing;
 pub mod open_jobs;
@@ -42,9 +44,10 @@ use crate::atomicfile::Lock;
 use crate::names::{Month, Ticket};
 
 /// The folders that every store has.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "active",
     "active/abroad",
+    "active/line",
     "active/open",
     "active/slots",
     "archive",
@@ -217,12 +220,6 @@ impl Store {
     #[must_use]
     pub fn slot(&self, number: u32) -> PathBuf {
         self.root.join("active/slots").join(number.to_string())
-    }
-
-    /// The lock behind which jobs wait for a place, first come, first served.
-    #[must_use]
-    pub fn queue_lock(&self) -> PathBuf {
-        self.root.join("active/slots/queue")
     }
 
     fn open_folder(&self) -> PathBuf {

@@ -172,6 +172,7 @@ impl Store {
             Ok(lock)
         });
         let lock = lock.map_err(StoreError::record(path))?;
+        self.join_line(&job.ticket)?;
         // A line without a record is passed over by its readers; a record without a line would
         // never be listed.
         self.index_accepted(job)?;
@@ -183,6 +184,7 @@ impl Store {
     fn forget(&self, folder: &JobFolder) {
         // The caller reports why the job was not accepted. What can't be removed now has no
         // complete record and goes when open jobs are looked through the next time.
+        self.leave_line(folder.ticket());
         drop(fs::remove_dir_all(folder.path()));
         drop(self.remove_marker(folder.ticket()));
     }

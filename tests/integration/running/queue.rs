@@ -1,10 +1,13 @@
 //! How many jobs run and wait.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Bench, backup, eventually, status_of};
+use super::{Bench, backup, eventually, runs, signal, status_of};
+use crate::rig::User;
 
 /// The number of jobs of the stand-in that ran at once, at most.
 fn most_at_once(log: &[Value]) -> usize {
@@ -59,6 +62,116 @@ fn no_more_jobs_run_at_once_than_may_and_the_first_come_is_the_first_served() {
         let day: usize = backup[6..8].parse().unwrap();
         assert!((place + 10).abs_diff(day) <= 2, "{order:?}");
     }
+}
+
+/// A job that removes the backup of this day, accepted; with its ticket.
+fn delete(user: &User<'_>, day: usize) -> String {
+    let form = format!("server_name=main&backup_id=202611{day}T214304&async=true");
+    user.form("/barman/delete", &form).ticket()
+}
+
+/// The days of the backups that were removed, in the order of the starts.
+fn days(bench: &Bench) -> Vec<usize> {
+    let backups = bench.stand_in.commands().into_iter();
+    let backups = backups.filter_map(|words| words.last()?.get(6..8)?.parse().ok());
+    backups.collect()
+}
+
+/// The supervisor of a job.
+#[track_caller]
+fn supervisor(ticket: &str) -> u64 {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_it = |pid: &u64| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        words.contains(&b"run-job".as_slice()) && words.contains(&ticket.as_bytes())
+    };
+    numbers.find(is_it).expect("a supervisor")
+}
+
+fn cancel(user: &User<'_>, ticket: &str) {
+    let form = format!("ticket={ticket}");
+    user.form("/history/cancel", &form).expect(200);
+    assert_eq!(user.finished(ticket)["state"], "cancelled");
+}
+
+fn names_in_line(bench: &Bench) -> usize {
+    let line = bench.server.store().join("active/line");
+    std::fs::read_dir(line).unwrap().count()
+}
+
+#[test]
+fn a_job_that_is_slow_to_take_its_turn_is_not_overtaken() {
+    let bench = Bench::new(&json!({"delete": {"hang": true}}), &["barman.max_jobs = 1"]);
+    let admin = bench.admin();
+    let runs_now = delete(&admin, 10);
+    bench.started(1);
+    let [cancelled, slow, last] = [11, 12, 13].map(|day| delete(&admin, day));
+    let slow_one = supervisor(&slow);
+    signal(slow_one, Signal::STOP);
+    // Whoever stood before it is gone, and then there is a place.
+    cancel(&admin, &cancelled);
+    bench.now_does(&json!({}));
+    cancel(&admin, &runs_now);
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(700) {
+        assert_eq!(admin.result(&last)["state"], "queued");
+    }
+    signal(slow_one, Signal::CONT);
+    for ticket in [slow, last] {
+        assert_eq!(admin.finished(&ticket)["state"], "done");
+    }
+    assert_eq!(days(&bench), [10, 12, 13]);
+    assert_eq!(names_in_line(&bench), 0);
+}
+
+#[test]
+fn the_order_holds_over_two_processes_a_killed_one_and_killed_waiters() {
+    let mut bench = Bench::new(&json!({"delete": {"hang": true}}), &["barman.max_jobs = 1"]);
+    let second = bench.site.serve();
+    let mut tickets = Vec::new();
+    {
+        let askers = [bench.admin(), second.login("admin")];
+        for (number, asker) in askers.iter().cycle().take(8).enumerate() {
+            tickets.push(delete(asker, number + 10));
+            bench.started(1);
+        }
+    }
+    bench.server.kill();
+    // The first in the line, one in its middle, and the last.
+    for place in [1, 4, 7] {
+        let killed = supervisor(&tickets[place]);
+        signal(killed, Signal::KILL);
+        eventually("end of the supervisor", || (!runs(killed)).then_some(()));
+    }
+    bench.server = bench.site.serve();
+    let admin = bench.admin();
+    cancel(&admin, &tickets[3]);
+    bench.now_does(&json!({}));
+    cancel(&admin, &tickets[0]);
+    let states = tickets
+        .iter()
+        .map(|ticket| admin.finished(ticket)["state"].clone());
+    let states: Vec<Value> = states.collect();
+    assert_eq!(
+        states,
+        [
+            "cancelled",
+            "lost",
+            "done",
+            "cancelled",
+            "lost",
+            "done",
+            "done",
+            "lost"
+        ]
+    );
+    assert_eq!(days(&bench), [10, 12, 15, 16]);
+    // What the last one has left is removed by the next one.
+    let next = delete(&admin, 18);
+    assert_eq!(admin.finished(&next)["state"], "done");
+    assert_eq!(names_in_line(&bench), 0);
 }
 
 #[test]
