@@ -6,6 +6,8 @@
 //! lock. Entries hold no query values and no secrets: that is for the caller to see to.
 
 mod entry;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -58,22 +60,37 @@ impl Audit {
     /// When the line can't be written whole: the disk is full, the directory can't be written, or
     /// another process has held the lock for five seconds. Nothing of the line is left then.
     pub fn record(&self, entry: &Entry) -> io::Result<()> {
-        self.write(entry, true)
+        self.write(std::slice::from_ref(entry), true)
     }
 
-    /// Writes an event that nothing waits for. The line may be lost when the host goes down, and in
-    /// no other case.
+    /// Writes events that nothing waits for. A line may be lost when the host goes down, and in no
+    /// other case.
     ///
     /// # Errors
-    /// As [`Audit::record`].
-    pub fn note(&self, entry: &Entry) -> io::Result<()> {
-        self.write(entry, false)
+    /// As [`Audit::record`], when that is so of one of them; the others are written.
+    pub fn note(&self, entries: &[Entry]) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for together in entries.chunk_by(|one, next| Month::of(one.ts) == Month::of(next.ts)) {
+            if self.write(together, false).is_ok() {
+                continue;
+            }
+            // There may be room for some of them.
+            for entry in together {
+                outcome = self.write(std::slice::from_ref(entry), false).and(outcome);
+            }
+        }
+        outcome
     }
 
-    fn write(&self, entry: &Entry, synced: bool) -> io::Result<()> {
-        let line = entry.line()?;
+    /// Writes events of one month, all of them or none.
+    fn write(&self, entries: &[Entry], synced: bool) -> io::Result<()> {
+        let Some(first) = entries.first() else {
+            return Ok(());
+        };
+        let lines = entries.iter().map(Entry::line);
+        let line = lines.collect::<io::Result<Vec<_>>>()?.concat();
         let lock = self.lock()?;
-        self.close_month(Month::of(entry.ts))?;
+        self.close_month(Month::of(first.ts))?;
         let mut file = self.current()?;
         let size = file.metadata()?.len();
         // A line that a crash cut off does not swallow this one.
@@ -233,199 +250,5 @@ impl Month {
     /// `YYYYmm`.
     fn name(self) -> String {
         format!("{:04}{:02}", self.0 / 12, self.0 % 12 + 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-    use time::macros::datetime;
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    fn at(ts: OffsetDateTime) -> Entry {
-        Entry::new(ts, "accepted")
-    }
-
-    #[test]
-    fn an_event_is_one_line_with_what_is_known() {
-        let dir = tempfile::tempdir().unwrap();
-        let logs = dir.path().join("logs");
-        let audit = Audit::open(&logs, 0).unwrap();
-        let entry = Entry {
-            user: Some("ada\n\u{2028}".to_owned()),
-            servers: vec!["main".to_owned(), "x".repeat(600)],
-            status: Some(202),
-            ..at(datetime!(2026-11-20 21:43:04.5 +1))
-        };
-        audit.record(&entry).unwrap();
-        let text = fs::read_to_string(logs.join("audit.log")).unwrap();
-        let wanted = format!(
-            "{{\"ts\":\"2026-11-20T20:43:04.5Z\",\"event\":\"accepted\",\"user\":\"ada\\n\\u2028\",\"servers\":[\"main\",\"{}…\"],\"status\":202}}\n",
-            "x".repeat(512)
-        );
-        assert_eq!(text, wanted);
-        assert_eq!(
-            fs::metadata(logs.join("audit.log"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            0o600
-        );
-        assert_eq!(
-            fs::metadata(&logs).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-    }
-
-    #[test]
-    fn another_month_begins_another_file_and_old_ones_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path(), 2).unwrap();
-        for ts in [
-            datetime!(2026-09-30 23:59:59 UTC),
-            datetime!(2026-10-01 00:00:00 UTC),
-            datetime!(2026-10-02 00:00:00 UTC),
-            datetime!(2026-12-01 00:00:00 UTC),
-            datetime!(2027-01-01 00:00:00 UTC),
-        ] {
-            audit.record(&at(ts)).unwrap();
-        }
-        assert_eq!(
-            names(dir.path()),
-            ["audit-202612.log", "audit.lock", "audit.log"]
-        );
-        audit
-            .record(&at(datetime!(2027-02-01 00:00:00 UTC)))
-            .unwrap();
-        assert_eq!(
-            names(dir.path()),
-            [
-                "audit-202612.log",
-                "audit-202701.log",
-                "audit.lock",
-                "audit.log"
-            ]
-        );
-    }
-
-    #[test]
-    fn every_month_is_kept_when_nothing_else_is_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path(), 0).unwrap();
-        for ts in [
-            datetime!(2020-01-01 0:00 UTC),
-            datetime!(2026-01-01 0:00 UTC),
-            datetime!(2026-02-01 0:00 UTC),
-        ] {
-            audit.record(&at(ts)).unwrap();
-        }
-        assert_eq!(
-            names(dir.path()),
-            [
-                "audit-202001.log",
-                "audit-202601.log",
-                "audit.lock",
-                "audit.log"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_clock_that_goes_back_and_forth_overwrites_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path(), 0).unwrap();
-        let (october, november) = (
-            datetime!(2026-10-31 0:00 UTC),
-            datetime!(2026-11-01 0:00 UTC),
-        );
-        audit.record(&at(october)).unwrap();
-        audit.record(&at(november)).unwrap();
-        audit.record(&at(october)).unwrap();
-        assert_eq!(
-            names(dir.path()),
-            ["audit-202610.log", "audit.lock", "audit.log"]
-        );
-        fs::remove_file(dir.path().join("audit.log")).unwrap();
-        audit.record(&at(october)).unwrap();
-        audit.record(&at(november)).unwrap();
-        assert_eq!(
-            names(dir.path()),
-            [
-                "audit-202610.2.log",
-                "audit-202610.log",
-                "audit.lock",
-                "audit.log"
-            ]
-        );
-    }
-
-    #[test]
-    fn writers_share_the_log_and_the_change_of_month() {
-        let dir = tempfile::tempdir().unwrap();
-        let writers: Vec<_> = (0..3)
-            .map(|_| {
-                let audit = Audit::open(dir.path(), 0).unwrap();
-                thread::spawn(move || {
-                    for month in 1..=12u8 {
-                        let day =
-                            time::Date::from_calendar_date(2026, month.try_into().unwrap(), 1)
-                                .unwrap();
-                        audit.record(&at(day.midnight().assume_utc())).unwrap();
-                    }
-                })
-            })
-            .collect();
-        for writer in writers {
-            writer.join().unwrap();
-        }
-        let mut lines = 0;
-        for name in names(dir.path()) {
-            for line in fs::read_to_string(dir.path().join(name)).unwrap().lines() {
-                serde_json::from_str::<Value>(line).unwrap();
-                lines += 1;
-            }
-        }
-        assert_eq!(lines, 36);
-    }
-
-    #[test]
-    fn a_line_that_a_crash_cut_off_swallows_no_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path(), 0).unwrap();
-        let first = at(datetime!(2026-11-20 0:00 UTC));
-        audit.record(&first).unwrap();
-        let path = dir.path().join("audit.log");
-        fs::write(
-            &path,
-            [&fs::read(&path).unwrap(), b"{\"ts\":\"20".as_slice()].concat(),
-        )
-        .unwrap();
-        audit.record(&first).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        let whole = text
-            .lines()
-            .filter(|line| serde_json::from_str::<Value>(line).is_ok())
-            .count();
-        assert_eq!((whole, text.lines().count()), (2, 3));
-    }
-
-    #[test]
-    fn a_log_that_cannot_be_written_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("logs"), "in the way").unwrap();
-        assert!(Audit::open(&dir.path().join("logs"), 0).is_err());
-        let audit = Audit::open(&dir.path().join("there"), 0).unwrap();
-        fs::remove_dir_all(dir.path().join("there")).unwrap();
-        assert!(audit.record(&at(datetime!(2026-11-20 0:00 UTC))).is_err());
     }
 }

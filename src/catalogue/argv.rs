@@ -142,6 +142,15 @@ pub fn named_servers(
     Ok(builder.scope)
 }
 
+/// Whether [`build`] may look at a disk of the Barman host for this command, and so may block.
+#[must_use]
+pub fn looks_at_disk(command: &Command, traits: &Traits) -> bool {
+    let options = command.options.iter().map(CommandOption::name);
+    let positionals = command.positionals.iter();
+    let mut names = options.chain(positionals.map(|positional| positional.name.as_str()));
+    names.any(|name| traits.kind(command, name).is_some_and(Kind::is_place))
+}
+
 fn is_allowed(command: &Command, traits: &Traits, places: &Places) -> bool {
     places.allow_commands.iter().any(|name| {
         *name == command.name

@@ -169,6 +169,23 @@ const KINDS: &[(&str, Kind, &str)] = &[
 const PATH: &str = "an absolute path in its shortest form (no '.', '..', '//' or final '/'), of letters, digits and '/._-+=,:@'";
 
 impl Kind {
+    /// Whether values are compared with what is on a disk of the Barman host, or name the way to
+    /// another one.
+    #[must_use]
+    pub fn is_place(self) -> bool {
+        matches!(
+            self,
+            Self::RestoreDirectory
+                | Self::Tablespace
+                | Self::WalStaging
+                | Self::Staging
+                | Self::LocalStaging
+                | Self::RemoteCommand
+                | Self::ExchangeDirectory
+                | Self::ExchangeFile
+        )
+    }
+
     /// The type of that name in `share/commands.conf`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

@@ -44,13 +44,14 @@ impl Dispatch {
         {
             return Err(Refusal::forbidden(&command.name.path()));
         }
-        let invocation = {
-            // Paths are looked at on disk.
-            let (command, traits) = (command.clone(), self.traits.clone());
+        let invocation = if argv::looks_at_disk(command, &self.traits) {
+            let (command, traits) = (command.clone(), Arc::clone(&self.traits));
             let rules = Arc::clone(&rules);
             let built =
                 blocking::run(move || argv::build(&command, &traits, &pairs, &rules.places));
             built.await.map_err(Refusal::internal)??
+        } else {
+            argv::build(command, &self.traits, &pairs, &rules.places)?
         };
         if !may(caller, &names, &invocation.scope) {
             return Err(Refusal::forbidden(&command.name.path()));

@@ -1,5 +1,7 @@
 //! From what is known about a command to the body of an answer.
 
+use std::borrow::Cow;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -22,12 +24,12 @@ const DOCUMENT_LIMIT: usize = 4 * 1024 * 1024;
 
 /// An answer about a command, whose `list` is written straight from the output: as values, millions
 /// of short lines would take a hundred times their length.
-struct Answer {
+struct Answer<'a> {
     fields: Map<String, Value>,
-    stdout: Vec<u8>,
+    stdout: Cow<'a, [u8]>,
 }
 
-impl Answer {
+impl Answer<'_> {
     /// The answer as JSON text.
     fn text(self) -> Result<Vec<u8>, serde_json::Error> {
         let stdout = String::from_utf8_lossy(&self.stdout);
@@ -57,9 +59,9 @@ impl Serialize for Lines<'_> {
 
 /// The two outputs of a command, masked and capped.
 #[derive(Debug, Clone, Default)]
-struct Outputs {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+struct Outputs<'a> {
+    stdout: Cow<'a, [u8]>,
+    stderr: Cow<'a, [u8]>,
     kept_stdout: Kept,
     kept_stderr: Kept,
 }
@@ -70,7 +72,7 @@ struct Outputs {
 /// When it can't be written as JSON, of which there is no case.
 pub(super) fn of_run(
     command: &CommandName,
-    finished: Finished,
+    finished: &Finished,
     data: &DataForm,
 ) -> Result<Vec<u8>, Refusal> {
     let outcome = match finished.ending {
@@ -80,8 +82,8 @@ pub(super) fn of_run(
         Ending::Unknown { .. } => Outcome::Lost,
     };
     let outputs = Outputs {
-        stdout: finished.stdout,
-        stderr: finished.stderr,
+        stdout: finished.stdout.as_slice().into(),
+        stderr: finished.stderr.as_slice().into(),
         kept_stdout: finished.kept_stdout,
         kept_stderr: finished.kept_stderr,
     };
@@ -167,7 +169,7 @@ pub(super) fn of_accepted(ticket: &str) -> Value {
     })
 }
 
-fn not_finished_answer(outcome: Outcome) -> Answer {
+fn not_finished_answer(outcome: Outcome) -> Answer<'static> {
     let row = outcome.row();
     let mut body = Map::new();
     body.insert("status_code".into(), row.status_code.into());
@@ -176,25 +178,25 @@ fn not_finished_answer(outcome: Outcome) -> Answer {
     body.insert("state".into(), row.word.into());
     Answer {
         fields: body,
-        stdout: Vec::new(),
+        stdout: Cow::default(),
     }
 }
 
-fn with_kept(outputs: view::Outputs, out: Kept, err: Kept) -> Outputs {
+fn with_kept(outputs: view::Outputs, out: Kept, err: Kept) -> Outputs<'static> {
     Outputs {
-        stdout: outputs.stdout,
-        stderr: outputs.stderr,
+        stdout: outputs.stdout.into(),
+        stderr: outputs.stderr.into(),
         kept_stdout: out,
         kept_stderr: err,
     }
 }
 
-fn finished_answer(
+fn finished_answer<'a>(
     outcome: Outcome,
-    outputs: Outputs,
+    outputs: Outputs<'a>,
     data: &DataForm,
     detail: Option<&str>,
-) -> Answer {
+) -> Answer<'a> {
     let row = outcome.row();
     let stdout = String::from_utf8_lossy(&outputs.stdout);
     let stderr = String::from_utf8_lossy(&outputs.stderr);
@@ -218,7 +220,7 @@ fn finished_answer(
     }
     let lossy = [&stdout, &stderr]
         .iter()
-        .any(|text| matches!(text, std::borrow::Cow::Owned(_)));
+        .any(|text| matches!(text, Cow::Owned(_)));
     if lossy {
         body.insert("encoding".into(), "lossy".into());
     }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::outcome::RefusalKind;
-use super::{Dispatch, Refusal};
-use crate::jobs::direct::{DirectRun, Finished, Outcome};
+use super::{Dispatch, Refusal, Said};
+use crate::jobs::direct::Finished;
 use crate::names::{CommandName, ServerName};
 use crate::runner::Ending;
 
@@ -14,8 +14,8 @@ use crate::runner::Ending;
 const TOLD: usize = 5;
 
 impl Dispatch {
-    /// Runs a command that changes nothing and returns what it prints, masked. `words` come behind
-    /// its name.
+    /// Has a command run that changes nothing, and says what it printed, masked. `words` come behind
+    /// its name. Those who ask together share a run, with requests for the command as well.
     ///
     /// # Errors
     /// When Barman has no such command, can't be started, takes too long, fails, or prints more
@@ -25,7 +25,7 @@ impl Dispatch {
         name: &CommandName,
         words: &[&str],
         json: bool,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<Arc<Said>, Refusal> {
         let catalogue = self.catalogue()?;
         let command = self
             .traits
@@ -35,23 +35,15 @@ impl Dispatch {
                 let words = format!("barman {} can't be asked for {name}", catalogue.version);
                 Refusal::new(RefusalKind::BarmanUnreachable, words)
             })?;
-        let barman = self.refresh.barman();
-        let mut arguments = barman.global_arguments(json);
+        let mut arguments = self.refresh.barman().global_arguments(json);
         arguments.push(command.name.to_string());
         arguments.extend(words.iter().map(|word| (*word).to_owned()));
-        let run = DirectRun {
-            host: barman.host.clone(),
-            program: barman.program.clone(),
-            arguments,
-            raw: false,
+        let Some(said) = self.said(&arguments).await? else {
+            let words = "it took longer than [barman] sync_timeout and was stopped";
+            return Err(unanswered(name, words));
         };
-        match self.jobs.run_directly(run).await? {
-            Outcome::Finished(finished) => said(name, finished),
-            Outcome::TimedOut => Err(unanswered(
-                name,
-                "it took longer than [barman] sync_timeout and was stopped",
-            )),
-        }
+        whole(name, said.finished())?;
+        Ok(said)
     }
 
     /// The servers that Barman's configuration defines; those `wanted` may be new ones.
@@ -63,8 +55,8 @@ impl Dispatch {
     }
 }
 
-/// What a command printed, when it went well and all of it was kept.
-fn said(name: &CommandName, finished: Finished) -> Result<Vec<u8>, Refusal> {
+/// Whether a command went well and all that it printed was kept.
+fn whole(name: &CommandName, finished: &Finished) -> Result<(), Refusal> {
     match finished.ending {
         Ending::Exited(0) if finished.kept_stdout.truncated => Err(unanswered(
             name,
@@ -73,7 +65,7 @@ fn said(name: &CommandName, finished: Finished) -> Result<Vec<u8>, Refusal> {
         Ending::Exited(0) if finished.kept_stdout.incomplete => {
             Err(unanswered(name, "what it printed was not read to its end"))
         }
-        Ending::Exited(0) => Ok(finished.stdout),
+        Ending::Exited(0) => Ok(()),
         Ending::Exited(code) => {
             let said = [&finished.stderr, &finished.stdout]
                 .into_iter()

@@ -209,7 +209,7 @@ impl Dispatch {
                 }
             }
         });
-        Ok(Reply::text(body.await.map_err(Refusal::internal)??))
+        Ok(Reply::text(body.await.map_err(Refusal::internal)??.into()))
     }
 }
 

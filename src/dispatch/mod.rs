@@ -13,6 +13,9 @@ mod look;
 pub mod outcome;
 mod refusal;
 mod run;
+mod said;
+mod shared;
+mod text;
 mod trail;
 mod users;
 
@@ -25,6 +28,8 @@ use serde_json::{Value, json};
 pub use look::{Seen, Sort, Wanted, Whole};
 pub use outcome::RefusalKind;
 pub use refusal::Refusal;
+pub use said::{Form, Said};
+pub use text::Text;
 pub use trail::entry;
 pub use users::UserTask;
 
@@ -39,6 +44,8 @@ use crate::names::{CommandName, Scope};
 use crate::parameters::{self, Parameters};
 use crate::refresh::{Refresh, RefreshError};
 use outcome::Outcome;
+use shared::{Runs, Tickets};
+use trail::Notes;
 
 /// How a command was asked for.
 #[derive(Debug, Clone)]
@@ -59,7 +66,7 @@ pub enum Body {
     /// A JSON document.
     Json(Value),
     /// A JSON document as text.
-    Text(Vec<u8>),
+    Text(Text),
     /// Bytes, as many as the file has.
     File(File),
 }
@@ -78,7 +85,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    fn text(body: Vec<u8>) -> Self {
+    fn text(body: Text) -> Self {
         Self {
             status: Outcome::Done.row().http,
             location: None,
@@ -110,15 +117,18 @@ pub struct Rules {
     pub get_changes: bool,
 }
 
-/// The door.
-#[derive(Debug)]
+/// The door. Its copies are the same door.
+#[derive(Debug, Clone)]
 pub struct Dispatch {
     auth: Arc<Auth>,
     jobs: Jobs,
     refresh: Arc<Refresh>,
-    traits: Traits,
+    traits: Arc<Traits>,
     rules: Arc<Live<Rules>>,
     audit: Arc<Audit>,
+    notes: Notes,
+    runs: Runs,
+    tickets: Tickets,
 }
 
 impl Dispatch {
@@ -136,9 +146,12 @@ impl Dispatch {
             auth,
             jobs,
             refresh,
-            traits,
+            traits: Arc::new(traits),
             rules,
+            notes: Notes::new(Arc::clone(&audit)),
             audit,
+            runs: shared::runs(),
+            tickets: shared::tickets(),
         }
     }
 

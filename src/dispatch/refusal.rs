@@ -1,7 +1,9 @@
 //! Why a request was refused, in words for the caller and a cause for the log.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -108,11 +110,45 @@ impl Refusal {
         }
     }
 
+    /// The same refusal for one more of those who waited together; its cause is theirs, too.
+    pub(super) fn told(refusal: &Arc<Self>) -> Self {
+        let source = refusal.source.is_some().then(|| {
+            let cause: Box<dyn Error + Send + Sync> = Box::new(Cause(Arc::clone(refusal)));
+            cause
+        });
+        Self {
+            kind: refusal.kind,
+            message: refusal.message.clone(),
+            reason: refusal.reason,
+            retry_after: refusal.retry_after,
+            source,
+        }
+    }
+
     fn retry_after(self, seconds: u32) -> Self {
         Self {
             retry_after: Some(seconds),
             ..self
         }
+    }
+}
+
+/// The cause of a refusal that several are told of.
+#[derive(Debug)]
+struct Cause(Arc<Refusal>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.source {
+            Some(source) => source.fmt(f),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_ref()?.source()
     }
 }
 

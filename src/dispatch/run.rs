@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use super::admit::Admitted;
 use super::outcome::{Outcome, RefusalKind};
+use super::said::Form;
 use super::{Body, CallContext, Dispatch, Refusal, Reply, answer, trail};
 use crate::audit::Entry;
 use crate::auth::Caller;
 use crate::blocking;
 use crate::jobs::Jobs;
-use crate::jobs::direct::{DirectRun, Outcome as DirectOutcome};
+use crate::jobs::direct::Outcome as DirectOutcome;
 use crate::jobs::submit::{NewJob, SubmitError, Submitted};
 use crate::jobs::view::State;
 use crate::names::{CommandName, Ticket};
@@ -56,7 +57,7 @@ impl Dispatch {
             .await;
         let status = match &answer {
             // The line about its acceptance stands, and its supervisor writes one about its end.
-            Ok(_) if entry.ticket.is_some() => return answer,
+            Ok(_) if entry.ticket.is_some() && entry.event == "ran" => return answer,
             Ok(reply) => reply.status,
             Err(refusal) => {
                 entry.event = "refused";
@@ -83,18 +84,22 @@ impl Dispatch {
         entry.servers = trail::servers(&admitted.invocation.scope);
         let direct = admitted.traits.read_only && !admitted.traits.long;
         if direct && !admitted.at_once {
-            return self.run_within_request(call, &admitted, entry).await;
+            return if admitted.traits.raw_stdout {
+                self.run_alone(&admitted, entry).await
+            } else {
+                self.run_within_request(call, admitted, entry).await
+            };
         }
         let mut submitted = self.submit(call, &admitted, entry).await?;
         let limit = self.jobs.limits().sync_timeout;
         if admitted.at_once || !submitted.ended_within(limit).await {
-            return Ok(accepted(&submitted));
+            return Ok(accepted(&submitted.ticket));
         }
         self.answer_of(submitted).await
     }
 
     /// Every argument of Barman, the command included.
-    fn arguments(&self, admitted: &Admitted) -> Vec<String> {
+    pub(super) fn arguments(&self, admitted: &Admitted) -> Vec<String> {
         let json = admitted.data == DataForm::Json && !admitted.traits.json_console;
         let mut arguments = self.refresh.barman().global_arguments(json);
         arguments.push(admitted.invocation.command.to_string());
@@ -102,35 +107,39 @@ impl Dispatch {
         arguments
     }
 
+    /// Answers with what a run says that others may share.
     async fn run_within_request(
         &self,
         call: &Call<'_>,
-        admitted: &Admitted,
+        admitted: Admitted,
         entry: &mut Entry,
     ) -> Result<Reply, Refusal> {
-        let run = DirectRun {
-            host: self.refresh.barman().host.clone(),
-            program: self.refresh.barman().program.clone(),
-            arguments: self.arguments(admitted),
-            raw: admitted.traits.raw_stdout,
+        let Some(said) = self.said(&self.arguments(&admitted)).await? else {
+            return self.ticket_instead(call, admitted, entry).await;
         };
-        let finished = match self.jobs.run_directly(run).await? {
-            DirectOutcome::Finished(finished) => finished,
-            DirectOutcome::TimedOut if admitted.traits.raw_stdout => {
-                let words = "it took longer than [barman] sync_timeout and was stopped; its bytes \
-                    can't be kept for a ticket, so a longer sync_timeout is what helps";
-                return Err(Refusal::new(RefusalKind::BarmanUnreachable, words));
-            }
-            DirectOutcome::TimedOut => {
-                // It changes nothing, so it can begin anew where nothing limits it.
-                let submitted = self.submit(call, admitted, entry).await?;
-                return Ok(accepted(&submitted));
-            }
+        if let Ending::Exited(code) = said.finished().ending {
+            entry.exit_code = Some(code);
+        }
+        let (command, data) = (admitted.invocation.command, admitted.data);
+        let form = Form::Answer(data.clone());
+        let text = said.made(form, move |finished| {
+            answer::of_run(&command, finished, &data)
+        });
+        Ok(Reply::text(text.await?))
+    }
+
+    /// Answers with the bytes of a run of the request's own: its file is for one reader.
+    async fn run_alone(&self, admitted: &Admitted, entry: &mut Entry) -> Result<Reply, Refusal> {
+        let run = self.direct(self.arguments(admitted), true);
+        let DirectOutcome::Finished(mut finished) = self.jobs.run_directly(run).await? else {
+            let words = "it took longer than [barman] sync_timeout and was stopped; its bytes \
+                can't be kept for a ticket, so a longer sync_timeout is what helps";
+            return Err(Refusal::new(RefusalKind::BarmanUnreachable, words));
         };
         if let Ending::Exited(code) = finished.ending {
             entry.exit_code = Some(code);
             if code == 0
-                && let Some(file) = finished.raw
+                && let Some(file) = finished.raw.take()
             {
                 return Ok(Reply {
                     status: 200,
@@ -140,14 +149,12 @@ impl Dispatch {
                 });
             }
         }
-        let command = &admitted.invocation.command;
-        let (command, data) = (command.clone(), admitted.data.clone());
-        let body = blocking::run(move || answer::of_run(&command, finished, &data)).await;
-        Ok(Reply::text(body.map_err(Refusal::internal)??))
+        let body = answer::of_run(&admitted.invocation.command, &finished, &admitted.data);
+        Ok(Reply::text(body?.into()))
     }
 
     /// Hands in a job that must not find the same running.
-    async fn submit(
+    pub(super) async fn submit(
         &self,
         call: &Call<'_>,
         admitted: &Admitted,
@@ -228,7 +235,7 @@ impl Dispatch {
             Ok::<_, Refusal>(body.map(|body| (body, could_not_start)))
         });
         match answered.await.map_err(Refusal::internal).flatten() {
-            Ok(Some((body, None))) => Ok(Reply::text(body)),
+            Ok(Some((body, None))) => Ok(Reply::text(body.into())),
             Ok(Some((_, Some(_)))) => {
                 let words = format!(
                     "barman can't be started; ticket {} says why",
@@ -237,21 +244,21 @@ impl Dispatch {
                 Err(Refusal::new(RefusalKind::BarmanUnreachable, words))
             }
             // Its supervisor is gone and Barman is not: the ticket tells what is known.
-            Ok(None) => Ok(accepted(&submitted)),
+            Ok(None) => Ok(accepted(&submitted.ticket)),
             // It ran, whatever can be read of it now: whoever were told of a failure would ask for
             // it once more.
             Err(refusal) => {
                 let cause = refusal.source.as_ref().map(ToString::to_string);
                 let ticket = submitted.ticket.as_str();
                 tracing::warn!(ticket, cause, "the result can't be read now");
-                Ok(accepted(&submitted))
+                Ok(accepted(&submitted.ticket))
             }
         }
     }
 }
 
-fn accepted(submitted: &Submitted) -> Reply {
-    let ticket = submitted.ticket.as_str();
+pub(super) fn accepted(ticket: &Ticket) -> Reply {
+    let ticket = ticket.as_str();
     Reply {
         status: Outcome::Accepted.row().http,
         location: Some(format!("/history/result?ticket={ticket}")),

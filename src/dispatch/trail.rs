@@ -1,12 +1,13 @@
 //! What the audit log says of a request.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::outcome::{Outcome, RefusalKind};
 use super::{CallContext, Dispatch, Refusal};
-use crate::audit::Entry;
+use crate::audit::{Audit, Entry};
 use crate::auth::Caller;
+use crate::fresh::{Collecting, Fresh};
 use crate::names::Scope;
 use crate::{blocking, clock};
 
@@ -29,6 +30,47 @@ pub(super) fn servers(scope: &Scope) -> Vec<String> {
         Scope::Global => Vec::new(),
         Scope::All => vec!["all".to_owned()],
         Scope::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Lines about what is done already. Who brings one while others are being written waits for the
+/// next writing, together with all who do: a lock and a file are opened once for all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Notes {
+    audit: Arc<Audit>,
+    brought: Arc<Mutex<Vec<Entry>>>,
+    writing: Fresh<(), Result<(), Arc<io::Error>>>,
+}
+
+impl Notes {
+    /// Lines for this log.
+    pub(super) fn new(audit: Arc<Audit>) -> Self {
+        Self {
+            audit,
+            brought: Arc::default(),
+            writing: Fresh::new(Collecting::Never),
+        }
+    }
+
+    async fn write(&self, entry: Entry) -> Result<(), Arc<io::Error>> {
+        self.brought
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(entry);
+        let write = || {
+            let (audit, brought) = (Arc::clone(&self.audit), Arc::clone(&self.brought));
+            async move {
+                let written = blocking::run(move || {
+                    let mut brought = brought.lock().unwrap_or_else(PoisonError::into_inner);
+                    let entries = std::mem::take(&mut *brought);
+                    drop(brought);
+                    audit.note(&entries)
+                });
+                written.await.flatten().map_err(Arc::new)
+            }
+        };
+        let written = self.writing.get(&(), write).await;
+        written.map_err(|error| Arc::new(io::Error::other(error)))?
     }
 }
 
@@ -63,10 +105,8 @@ impl Dispatch {
 
     /// Writes a line about what is done already.
     pub async fn note(&self, entry: Entry) {
-        let audit = Arc::clone(&self.audit);
-        match blocking::run(move || audit.note(&entry)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) | Err(error) => tracing::error!(%error, "audit.log takes no line"),
+        if let Err(error) = self.notes.write(entry).await {
+            tracing::error!(%error, "audit.log takes no line");
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Which backups a server has, as far as a recovery has to know before it begins.
 
-use std::sync::{Arc, PoisonError};
-
 use serde_json::Value;
 
 use super::{Operations, command};
@@ -34,11 +32,7 @@ impl Operations {
         server: &ServerName,
         word: &str,
     ) -> Result<bool, Refusal> {
-        let shared = {
-            let mut known = self.backups.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(server.clone()).or_default())
-        };
-        let backups = shared.get(self.list_backups(server)).await?;
+        let backups = self.list_backups(server).await?;
         Ok(names_one_of(word, &backups))
     }
 
@@ -46,7 +40,7 @@ impl Operations {
         let command = command("list-backups")?;
         let words = ["--", server.as_str()];
         let said = self.door.ask(&command, &words, true).await?;
-        read(&said, server).ok_or_else(|| {
+        read(&said.finished().stdout, server).ok_or_else(|| {
             let words = "barman's list of backups can't be understood";
             Refusal::new(RefusalKind::BarmanUnreachable, words)
         })

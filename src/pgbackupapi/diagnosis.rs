@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Operations, command};
 use crate::auth::Caller;
-use crate::blocking;
-use crate::dispatch::{self, Body, CallContext, Refusal, RefusalKind, Reply};
+use crate::dispatch::{self, Body, CallContext, Form, Refusal, RefusalKind, Reply, Text};
 use crate::names::Scope;
 use crate::redact;
 
@@ -17,7 +16,7 @@ use crate::redact;
 const DOCUMENT_LIMIT: usize = 4 * 1024 * 1024;
 
 impl Operations {
-    /// `/diagnose`. Barman is asked once for all who wait.
+    /// `/diagnose`. Barman is asked once for all who wait, and what it says is masked once.
     pub(super) async fn diagnose(
         &self,
         caller: &Caller,
@@ -31,7 +30,7 @@ impl Operations {
         let answer = if denied || !self.door.permits(caller, &command, &Scope::Global)? {
             Err(Refusal::forbidden("diagnose"))
         } else {
-            self.diagnosis.get(self.ask_diagnosis()).await
+            self.ask_diagnosis().await
         };
         entry.status = Some(match &answer {
             Ok(_) => 200,
@@ -46,18 +45,20 @@ impl Operations {
             status: 200,
             location: None,
             etag: None,
-            body: Body::Text(answer?.to_vec()),
+            body: Body::Text(answer?),
         })
     }
 
-    async fn ask_diagnosis(&self) -> Result<Vec<u8>, Refusal> {
+    async fn ask_diagnosis(&self) -> Result<Text, Refusal> {
         let command = command("diagnose")?;
         let said = self.door.ask(&command, &[], false).await?;
-        let masked = blocking::run(move || masked(&said)).await;
-        masked.map_err(Refusal::internal)?.map_err(|error| {
-            let words = format!("barman diagnose printed no JSON object: {error}");
-            Refusal::new(RefusalKind::BarmanUnreachable, words)
-        })
+        let masked = said.made(Form::Document, |finished| {
+            masked(&finished.stdout).map_err(|error| {
+                let words = format!("barman diagnose printed no JSON object: {error}");
+                Refusal::new(RefusalKind::BarmanUnreachable, words)
+            })
+        });
+        masked.await
     }
 }
 

@@ -11,21 +11,17 @@ mod document;
 mod look;
 mod old;
 mod place;
-mod shared;
 mod start;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
 use crate::configfile::ConfigFiles;
 use crate::dispatch::{self, Body, CallContext, Dispatch, Refusal, RefusalKind, Reply};
-use crate::names::{CommandName, Scope, ServerName};
-use backups::Backup;
+use crate::names::{CommandName, Scope};
 pub use place::Place;
-use shared::Shared;
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,20 +54,13 @@ pub struct Request {
 pub struct Operations {
     door: Arc<Dispatch>,
     config: Arc<ConfigFiles>,
-    diagnosis: Shared<Vec<u8>>,
-    backups: Mutex<HashMap<ServerName, Arc<Shared<Vec<Backup>>>>>,
 }
 
 impl Operations {
     /// The operations behind this door.
     #[must_use]
     pub fn new(door: Arc<Dispatch>, config: Arc<ConfigFiles>) -> Self {
-        Self {
-            door,
-            config,
-            diagnosis: Shared::default(),
-            backups: Mutex::default(),
-        }
+        Self { door, config }
     }
 
     /// Answers a request.

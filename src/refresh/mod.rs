@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use ask::{AskError, Barman};
-use servers::{Asker, KnownServers};
+use servers::KnownServers;
 
 use crate::catalogue::Catalogue;
 use crate::catalogue::help::{self, HelpError};
+use crate::fresh::{Collecting, Fresh};
 use crate::names::{CommandName, ServerName};
 use crate::runner::{Host, StartError};
 use crate::store::garbage::Garbage;
@@ -151,8 +152,12 @@ pub struct Refresh {
     /// Held while a rebuild goes on; the time is that of the last one that a caller asked for.
     rebuilding: Arc<tokio::sync::Mutex<Option<Instant>>>,
     trouble: Mutex<Option<String>>,
-    servers: Arc<tokio::sync::Mutex<KnownServers>>,
+    servers: KnownServers,
+    looks: Looks,
 }
+
+/// Looks at the servers, each shared by those who come together.
+type Looks = Fresh<(), Result<Arc<Vec<ServerName>>, Arc<RefreshError>>>;
 
 impl Refresh {
     /// Begins with the catalogue on disk, if there is one that can be read.
@@ -166,7 +171,8 @@ impl Refresh {
             known: RwLock::new(known),
             rebuilding: Arc::default(),
             trouble: Mutex::default(),
-            servers: Arc::default(),
+            servers: KnownServers::default(),
+            looks: Fresh::new(Collecting::Never),
         }
     }
 
@@ -335,8 +341,8 @@ impl Refresh {
     /// The servers that Barman's configuration defines now. On another host they are asked for
     /// anew when one of those `wanted` is not among them.
     ///
-    /// Barman is asked once for all who wait: whoever came before a question was put shares its
-    /// answer, a failure too.
+    /// One look at the files, and one question to Barman where they changed, is for all who come
+    /// before it begins; a failure, too.
     ///
     /// # Errors
     /// When there is no catalogue, or Barman can't read its configuration.
@@ -344,20 +350,27 @@ impl Refresh {
         self: &Arc<Self>,
         wanted: &[ServerName],
     ) -> Result<Arc<Vec<ServerName>>, RefreshError> {
-        let arrived = Instant::now();
-        let wanted = wanted.to_vec();
-        // Whoever waits here holds no thread.
-        let mut known = Arc::clone(&self.servers).lock_owned().await;
-        let refresh = Arc::clone(self);
-        let found = blocking::run(move || {
-            let asker = Asker {
-                barman: &refresh.barman,
-                arrived,
-                wanted: &wanted,
-            };
-            known.look(&asker, || refresh.ask_servers())
-        });
-        found.await.map_err(AskError::Follow)?
+        if let Some(found) = self.servers.without_looking(&self.barman, wanted) {
+            return Ok(found);
+        }
+        let look = || {
+            let refresh = Arc::clone(self);
+            let look = blocking::run(move || {
+                let ask = || refresh.ask_servers();
+                refresh.servers.look(&refresh.barman, ask)
+            });
+            async move {
+                let looked = look.await.map_err(AskError::Follow);
+                looked
+                    .map_err(RefreshError::from)
+                    .flatten()
+                    .map_err(Arc::new)
+            }
+        };
+        match self.looks.get(&(), look).await {
+            Ok(looked) => looked.map_err(RefreshError::Shared),
+            Err(error) => Err(AskError::Follow(io::Error::other(error)).into()),
+        }
     }
 
     fn ask_servers(&self) -> Result<Vec<ServerName>, RefreshError> {
@@ -382,10 +395,9 @@ impl Refresh {
         names.into_iter().find(has).unwrap_or("list-servers")
     }
 
-    /// Forgets the servers, since the configuration is another one now. Blocks while they are asked
-    /// for.
+    /// Forgets the servers, since the configuration is another one now.
     pub fn forget_servers(&self) {
-        *self.servers.blocking_lock() = KnownServers::default();
+        self.servers.forget();
     }
 }
 

@@ -5,8 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
@@ -29,74 +28,69 @@ const MESSAGES: [&str; 5] = ["_DEBUG", "_INFO", "_WARNING", "_ERROR", "_EXCEPTIO
 
 /// What is known of the servers.
 #[derive(Debug, Default)]
-pub(super) struct KnownServers {
-    /// The servers, the files that define them, and when they were asked for.
-    found: Option<(Signature, Instant, Arc<Vec<ServerName>>)>,
-    /// The last question without an answer: when it was put, and with which files.
-    failed: Option<(Signature, Instant, Arc<RefreshError>)>,
-}
+pub(super) struct KnownServers(Mutex<Known>);
 
-/// Somebody who wants to know the servers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asker<'a> {
-    /// Of which Barman.
-    pub(super) barman: &'a Barman,
-    /// Since when.
-    pub(super) arrived: Instant,
-    /// The servers that should be among them.
-    pub(super) wanted: &'a [ServerName],
-}
-
-impl Asker<'_> {
-    /// Whether what is known is good enough. The files on another host are not watched: there, a
-    /// name that is not known may be a new one.
-    fn is_content_with(&self, asked: Instant, found: &[ServerName]) -> bool {
-        self.barman.host == Host::Here
-            || asked >= self.arrived
-            || self.wanted.iter().all(|name| found.contains(name))
-    }
+#[derive(Debug, Default)]
+struct Known {
+    /// The servers, and the files that define them.
+    found: Option<(Signature, Arc<Vec<ServerName>>)>,
+    /// How often what was known has been forgotten.
+    forgotten: u64,
 }
 
 impl KnownServers {
-    /// The servers; asks only when neither the servers are known nor a question failed that was
-    /// put since the asker came.
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The servers without a question or a look at a file: those of another host, whose files are
+    /// not watched, as long as all that are `wanted` are among them. A name that is not may be new.
+    pub(super) fn without_looking(
+        &self,
+        barman: &Barman,
+        wanted: &[ServerName],
+    ) -> Option<Arc<Vec<ServerName>>> {
+        if barman.host == Host::Here {
+            return None;
+        }
+        let known = self.lock();
+        let (_, found) = known.found.as_ref()?;
+        let has_all = wanted.iter().all(|name| found.contains(name));
+        has_all.then(|| Arc::clone(found))
+    }
+
+    /// The servers as the files define them now; asks where those are not the files that are known.
     pub(super) fn look(
-        &mut self,
-        asker: &Asker<'_>,
+        &self,
+        barman: &Barman,
         ask: impl FnOnce() -> Result<Vec<ServerName>, RefreshError>,
     ) -> Result<Arc<Vec<ServerName>>, RefreshError> {
-        let Asker {
-            barman, arrived, ..
-        } = *asker;
         let signature = Signature::of(barman);
-        if let Some((of, asked, found)) = &self.found
-            && *of == signature
-            && asker.is_content_with(*asked, found)
-        {
-            return Ok(Arc::clone(found));
-        }
-        if let Some((of, asked, error)) = &self.failed
-            && *of == signature
-            && *asked >= arrived
-        {
-            return Err(RefreshError::Shared(Arc::clone(error)));
-        }
-        let now = Instant::now();
-        match ask() {
-            Ok(found) => {
-                let found = Arc::new(found);
-                // A file that changed while Barman read it is read once more the next time.
-                if Signature::of(barman) == signature {
-                    self.found = Some((signature, now, Arc::clone(&found)));
-                }
-                Ok(found)
+        let forgotten = {
+            let known = self.lock();
+            if let Some((of, found)) = &known.found
+                && barman.host == Host::Here
+                && *of == signature
+            {
+                return Ok(Arc::clone(found));
             }
-            Err(error) => {
-                let error = Arc::new(error);
-                self.failed = Some((signature, now, Arc::clone(&error)));
-                Err(RefreshError::Shared(error))
-            }
+            known.forgotten
+        };
+        let found = Arc::new(ask()?);
+        // A file that changed while Barman read it is read once more the next time.
+        let is_settled = Signature::of(barman) == signature;
+        let mut known = self.lock();
+        if is_settled && known.forgotten == forgotten {
+            known.found = Some((signature, Arc::clone(&found)));
         }
+        Ok(found)
+    }
+
+    /// Forgets the servers, those too that are being asked for.
+    pub(super) fn forget(&self) {
+        let mut known = self.lock();
+        known.found = None;
+        known.forgotten += 1;
     }
 }
 
@@ -196,50 +190,52 @@ pub(super) fn ask_servers(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn no_answer() -> RefreshError {
-        AskError::TimedOut {
-            arguments: "list-servers".to_owned(),
+    fn barman(config: &Path) -> Barman {
+        Barman {
+            host: Host::Here,
+            program: "/usr/bin/barman".into(),
+            config_file: Some(config.to_owned()),
         }
-        .into()
     }
 
     #[test]
-    fn a_failure_is_shared_by_those_who_came_before_the_question_and_by_nobody_else() {
+    fn barman_is_asked_again_when_a_file_changed_and_after_a_failure() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("barman.conf");
         fs::write(&config, "[barman]\n").unwrap();
-        let barman = Barman {
-            host: Host::Here,
-            program: "/usr/bin/barman".into(),
-            config_file: Some(config.clone()),
-        };
-        let mut known = KnownServers::default();
-        let since = |arrived| Asker {
-            barman: &barman,
-            arrived,
-            wanted: &[],
-        };
-        let early = Instant::now();
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(known.look(&since(early), || Err(no_answer())).is_err());
-        // One who waited meanwhile.
-        let shared = known.look(&since(early), || panic!("asked again"));
-        assert!(matches!(shared, Err(RefreshError::Shared(_))));
-        // One who waited, too; but the configuration is another one now.
-        fs::write(&config, "[barman]\n[main]\n").unwrap();
+        let barman = barman(&config);
+        let known = KnownServers::default();
         let main = ServerName::parse("main").unwrap();
-        let found = known.look(&since(early), || Ok(vec![main.clone()]));
+        let no_answer = || {
+            let arguments = "list-servers".to_owned();
+            Err(AskError::TimedOut { arguments }.into())
+        };
+        assert!(known.look(&barman, no_answer).is_err());
+        let found = known.look(&barman, || Ok(vec![main.clone()]));
         assert_eq!(*found.unwrap(), [main]);
-        let known_now = known.look(&since(Instant::now()), || panic!("asked again"));
-        assert_eq!(known_now.unwrap().len(), 1);
-        // One who came after a question that failed.
-        fs::write(&config, "[barman]\n[main]\n[other]\n").unwrap();
-        assert!(known.look(&since(early), || Err(no_answer())).is_err());
-        let late = known.look(&since(Instant::now()), || Ok(Vec::new()));
-        assert!(late.unwrap().is_empty());
+        let again = known.look(&barman, || panic!("asked again"));
+        assert_eq!(again.unwrap().len(), 1);
+        fs::write(&config, "[barman]\n[other]\n").unwrap();
+        let found = known.look(&barman, || Ok(Vec::new()));
+        assert!(found.unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_asked_before_it_was_forgotten_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("barman.conf");
+        fs::write(&config, "[barman]\n").unwrap();
+        let barman = barman(&config);
+        let known = KnownServers::default();
+        let asked = known.look(&barman, || {
+            known.forget();
+            Ok(Vec::new())
+        });
+        assert!(asked.is_ok());
+        let main = ServerName::parse("main").unwrap();
+        let found = known.look(&barman, || Ok(vec![main.clone()]));
+        assert_eq!(*found.unwrap(), [main]);
     }
 }

@@ -72,7 +72,7 @@ pub struct RemoteHost {
 }
 
 /// The form in which an output is wanted beside its lines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataForm {
     /// None.

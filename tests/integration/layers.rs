@@ -13,6 +13,7 @@ const ROWS: [&[&str]; 11] = [
         "blocking",
         "certificates",
         "clock",
+        "fresh",
         "live",
         "redact",
         "telemetry",

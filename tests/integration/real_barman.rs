@@ -2,6 +2,7 @@
 
 mod backups;
 mod fixture;
+mod freshness;
 mod questions;
 mod restore;
 mod secrets;

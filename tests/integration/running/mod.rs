@@ -6,6 +6,7 @@ mod limits;
 mod output;
 mod queue;
 mod reloading;
+mod sharing;
 mod starting;
 mod stopping;
 
