@@ -30,10 +30,10 @@ enum Source {
 
 impl Content {
     /// Bytes.
-    pub(super) fn bytes(bytes: Vec<u8>) -> Self {
+    pub(super) fn bytes(bytes: Bytes) -> Self {
         Self {
             left: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            source: Source::Bytes(bytes.into()),
+            source: Source::Bytes(bytes),
             in_flight: None,
         }
     }

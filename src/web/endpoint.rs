@@ -10,8 +10,11 @@ use super::access_log::Marks;
 use super::body::{Body, BodyError};
 use super::content::Content;
 use super::error::{Challenge, Failure};
-use super::guards::{Credentials, Login, credentials, if_match, prefers_async, wants_html};
+use super::guards::{
+    Credentials, Login, accepts_gzip, credentials, if_match, prefers_async, wants_html,
+};
 use super::query::{Pairs, from_query, join};
+use super::reply::Coding;
 use super::routes::{self, AuthKind, Call, Changes, Handler, METHODS, Named, Right, Row};
 use super::{App, RequestRules, body, connection, reply};
 use crate::audit::Entry;
@@ -41,8 +44,11 @@ pub(super) async fn answer(
     };
     marks.set_route(row.path);
     let endpoint = Endpoint { row };
-    let answer = endpoint.answer(app, named, head, body, marks).await;
-    match answer.and_then(reply::write) {
+    let written = match endpoint.answer(app, named, head, body, marks).await {
+        Ok(answer) => reply::write(answer, endpoint.coding(&head.headers)).await,
+        Err(failure) => Err(failure),
+    };
+    match written {
         Ok(response) => response,
         Err(failure) => failure
             .challenge(endpoint.challenge(&head.headers))
@@ -140,6 +146,18 @@ impl Endpoint {
                 };
                 run(app, &caller, call).await
             }
+        }
+    }
+
+    /// What is said of tokens and users is sent as it is: how well a text can be compressed tells
+    /// something of it.
+    fn coding(&self, headers: &HeaderMap) -> Coding {
+        if self.row.path.starts_with("/auth/") {
+            Coding::Plain
+        } else if accepts_gzip(headers) {
+            Coding::Gzip
+        } else {
+            Coding::Unwanted
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, AUTHORIZATION, AsHeaderName, HOST, IF_MATCH, ORIGIN};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, AsHeaderName, HOST, IF_MATCH, ORIGIN};
 
 use super::query::Pairs;
 use crate::parameters::{Value, same};
@@ -151,6 +151,22 @@ pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether the caller takes gzip (RFC 9110, 12.5.3); it has to name it.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    all(headers, ACCEPT_ENCODING).any(|header| header.split(',').any(names_gzip))
+}
+
+fn names_gzip(coding: &str) -> bool {
+    let mut words = coding.split(';').map(str::trim);
+    let name = words.next().unwrap_or_default();
+    let weight = words.find_map(|word| word.strip_prefix("q=").or(word.strip_prefix("Q=")));
+    let weight = weight.map_or(Ok(1.0), str::parse::<f32>);
+    ["gzip", "x-gzip"]
+        .iter()
+        .any(|gzip| name.eq_ignore_ascii_case(gzip))
+        && weight.is_ok_and(|weight| weight > 0.0)
+}
+
 /// The entity tags that the caller has seen (`If-Match`, RFC 9110, 13.1.1).
 pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
     let given: Vec<_> = all(headers, IF_MATCH).collect();
@@ -233,6 +249,24 @@ mod tests {
             assert_eq!(basic(&header), None, "{header}");
         }
         assert!(basic("Basic YW5uOnB3").is_some());
+    }
+
+    #[test]
+    fn gzip_is_taken_by_those_who_name_it_and_do_not_refuse_it() {
+        for coding in ["gzip", " GZip;q=0.5", "x-gzip", "gzip; q=1"] {
+            assert!(names_gzip(coding), "{coding}");
+        }
+        for coding in [
+            "",
+            "*",
+            "br",
+            "gzip;q=0",
+            "gzip; q=0.000",
+            "gzip;q=x",
+            "gzipped",
+        ] {
+            assert!(!names_gzip(coding), "{coding}");
+        }
     }
 
     #[test]
