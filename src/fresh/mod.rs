@@ -95,7 +95,12 @@ where
         let (caller, answer) = oneshot::channel();
         let is_first = self.join(key, caller, question);
         if is_first {
-            tokio::spawn(self.clone().serve(key.clone()));
+            let seen_to = SeenTo {
+                fresh: self.clone(),
+                key: key.clone(),
+                is_over: false,
+            };
+            tokio::spawn(seen_to.serve());
         }
         answer.await.map_err(|_| GivenUp)
     }
@@ -107,40 +112,26 @@ where
     {
         let mut asked = self.lock();
         let is_first = !asked.contains_key(key);
+        let is_asked = asked
+            .get(key)
+            .is_some_and(|waiting| waiting.question.is_some());
+        // Before anything is noted: one that dies while it is made leaves nothing that others would
+        // wait for.
+        let question = (!is_asked).then(|| Box::pin(question().in_current_span()));
         if is_first {
             asked.insert(key.clone(), Waiting::nobody());
         }
         let Some(waiting) = asked.get_mut(key) else {
             return false;
         };
-        if waiting.question.is_none() {
-            waiting.question = Some(Box::pin(question().in_current_span()));
+        if let Some(question) = question {
+            waiting.question = Some(question);
         }
         waiting.callers.push(caller);
         if let Some(roll) = &waiting.roll {
             roll.call(waiting.callers.len());
         }
         is_first
-    }
-
-    /// Has the question answered until nobody waits for it.
-    async fn serve(self, key: K) {
-        if self.collecting == Collecting::Always {
-            collecting::a_moment().await;
-        }
-        while let Some((question, callers)) = self.begin(&key) {
-            let began = Instant::now();
-            // In a task of its own: when it dies, those who come later still have somebody.
-            let answer = tokio::spawn(question).await;
-            let took = began.elapsed();
-            let mut heard = 0;
-            if let Ok(answer) = answer {
-                for caller in callers {
-                    heard += usize::from(caller.send(answer.clone()).is_ok());
-                }
-            }
-            self.collect(&key, heard, took).await;
-        }
     }
 
     /// Takes the question and those who wait; who comes from here on has come after it was put.
@@ -164,6 +155,52 @@ where
         }
         asked.remove(key);
         None
+    }
+}
+
+/// A question that somebody sees to.
+struct SeenTo<K: Eq + Hash, T> {
+    fresh: Fresh<K, T>,
+    key: K,
+    is_over: bool,
+}
+
+impl<K, T> SeenTo<K, T>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    T: Clone + Send + 'static,
+{
+    /// Has the question answered until nobody waits for it.
+    async fn serve(mut self) {
+        let (fresh, key) = (&self.fresh, &self.key);
+        if fresh.collecting == Collecting::Always {
+            collecting::a_moment().await;
+        }
+        while let Some((question, callers)) = fresh.begin(key) {
+            let began = Instant::now();
+            // In a task of its own: when it dies, those who come later still have somebody.
+            let answer = tokio::spawn(question).await;
+            let took = began.elapsed();
+            let mut heard = 0;
+            if let Ok(answer) = answer {
+                for caller in callers {
+                    heard += usize::from(caller.send(answer.clone()).is_ok());
+                }
+            }
+            fresh.collect(key, heard, took).await;
+        }
+        self.is_over = true;
+    }
+}
+
+/// Whoever sees to a question may die; nobody must wait for them then. Those who do are told, and
+/// who comes next is the first again.
+impl<K: Eq + Hash, T> Drop for SeenTo<K, T> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let waiting = self.fresh.lock().remove(&self.key);
+            drop(waiting);
+        }
     }
 }
 

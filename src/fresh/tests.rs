@@ -218,3 +218,58 @@ async fn who_collects_always_has_one_question_for_all_who_come_together() {
         assert_eq!(one.await.unwrap(), Ok(1));
     }
 }
+
+/// An answer that can't be handed out.
+struct Unclonable;
+
+impl Clone for Unclonable {
+    fn clone(&self) -> Self {
+        panic!("it dies")
+    }
+}
+
+#[tokio::test]
+async fn who_sees_to_a_question_and_dies_leaves_nobody_waiting() {
+    let fresh = Fresh::<u32, Unclonable>::new(Collecting::Returning);
+    let may_end = Arc::new(Semaphore::new(0));
+    let ask = |fresh: Fresh<u32, Unclonable>, may_end: Arc<Semaphore>| {
+        tokio::spawn(async move {
+            let question = || async move {
+                may_end.acquire().await.unwrap().forget();
+                Unclonable
+            };
+            fresh.get(&1, question).await.is_err()
+        })
+    };
+    let first = ask(fresh.clone(), Arc::clone(&may_end));
+    let is_put = |waiting: &Waiting<_>| waiting.question.is_none();
+    while !fresh.lock().get(&1).is_some_and(is_put) {
+        tokio::task::yield_now().await;
+    }
+    // This one waits for the question after the one that is on.
+    let second = ask(fresh.clone(), Arc::clone(&may_end));
+    while fresh.lock()[&1].callers.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    may_end.add_permits(2);
+    let limit = Duration::from_secs(20);
+    for asked in [first, second, ask(fresh.clone(), may_end)] {
+        let given_up = tokio::time::timeout(limit, asked).await;
+        assert!(given_up.expect("nobody is told").unwrap());
+    }
+    assert!(fresh.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_question_that_dies_while_it_is_made_keeps_nobody_from_asking() {
+    let fresh = Fresh::<u32, u32>::new(Collecting::Returning);
+    let dies = tokio::spawn({
+        let fresh = fresh.clone();
+        let question = || -> std::future::Ready<u32> { panic!("it dies") };
+        async move { fresh.get(&1, question).await }
+    });
+    assert!(dies.await.is_err());
+    let asked = fresh.get(&1, || async { 7 });
+    let answer = tokio::time::timeout(Duration::from_secs(20), asked).await;
+    assert_eq!(answer.expect("nobody sees to it"), Ok(7));
+}
