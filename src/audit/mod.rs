@@ -67,12 +67,19 @@ impl Audit {
     /// other case.
     ///
     /// # Errors
-    /// As [`Audit::record`], when that is so of one of them; the others are written.
+    /// As [`Audit::record`], when that is so of one of them; the others are written, unless another
+    /// process holds the lock.
     pub fn note(&self, entries: &[Entry]) -> io::Result<()> {
         let mut outcome = Ok(());
         for together in entries.chunk_by(|one, next| Month::of(one.ts) == Month::of(next.ts)) {
-            if self.write(together, false).is_ok() {
-                continue;
+            match self.write(together, false) {
+                Ok(()) => continue,
+                // Somebody holds the log; each line would wait for them once more.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    outcome = Err(error);
+                    continue;
+                }
+                Err(_) => {}
             }
             // There may be room for some of them.
             for entry in together {

@@ -206,3 +206,20 @@ fn a_log_that_cannot_be_written_is_an_error() {
     fs::remove_dir_all(dir.path().join("there")).unwrap();
     assert!(audit.record(&at(datetime!(2026-11-20 0:00 UTC))).is_err());
 }
+
+#[test]
+fn lines_that_come_together_wait_for_a_held_log_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(dir.path(), 0).unwrap();
+    let ts = datetime!(2026-11-20 0:00 UTC);
+    let held = File::create(dir.path().join("audit.lock")).unwrap();
+    held.lock().unwrap();
+    let began = Instant::now();
+    let error = audit.note(&[at(ts), at(ts), at(ts)]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(began.elapsed() < 2 * PATIENCE);
+    drop(held);
+    audit.note(&[at(ts), at(ts)]).unwrap();
+    let text = fs::read_to_string(dir.path().join("audit.log")).unwrap();
+    assert_eq!(text.lines().count(), 2);
+}

@@ -57,6 +57,15 @@ impl Notes {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(entry);
+        // In a task of its own: whoever brought the line may go away, and the line is written.
+        let notes = self.clone();
+        let written = tokio::spawn(async move { notes.write_together().await });
+        let given_up = |error| Arc::new(io::Error::other(error));
+        written.await.map_err(given_up)?
+    }
+
+    /// Writes what has been brought, unless somebody else who comes later does.
+    async fn write_together(&self) -> Result<(), Arc<io::Error>> {
         let write = || {
             let (audit, brought) = (Arc::clone(&self.audit), Arc::clone(&self.brought));
             async move {
@@ -107,6 +116,45 @@ impl Dispatch {
     pub async fn note(&self, entry: Entry) {
         if let Err(error) = self.notes.write(entry).await {
             tracing::error!(%error, "audit.log takes no line");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_is_written_though_nobody_waits_for_it_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let notes = Notes::new(Arc::new(Audit::open(dir.path(), 0).unwrap()));
+        let held = File::create(dir.path().join("audit.lock")).unwrap();
+        held.lock().unwrap();
+        let until = Instant::now() + Duration::from_secs(4);
+        let first = notes.write(Entry::new(clock::now(), "first"));
+        let mut first = std::pin::pin!(first);
+        let begun = tokio::time::timeout(Duration::ZERO, &mut first).await;
+        assert!(begun.is_err());
+        // It is being written as soon as it is no longer among what was brought.
+        while !notes.brought.lock().unwrap().is_empty() {
+            assert!(
+                Instant::now() < until,
+                "the first line is not being written"
+            );
+            tokio::task::yield_now().await;
+        }
+        let second = notes.write(Entry::new(clock::now(), "second"));
+        let gone = tokio::time::timeout(Duration::ZERO, second).await;
+        assert!(gone.is_err());
+        drop(held);
+        first.await.unwrap();
+        let log = dir.path().join("audit.log");
+        while !fs::read_to_string(&log).unwrap().contains("second") {
+            assert!(Instant::now() < until, "the second line is lost");
+            tokio::task::yield_now().await;
         }
     }
 }
