@@ -39,7 +39,7 @@ impl Dispatch {
         arguments.push(command.name.to_string());
         arguments.extend(words.iter().map(|word| (*word).to_owned()));
         let Some(said) = self.said(&arguments).await? else {
-            let words = "it took longer than [barman] sync_timeout and was stopped";
+            let words = "no answer came within [barman] sync_timeout";
             return Err(unanswered(name, words));
         };
         whole(name, said.finished())?;

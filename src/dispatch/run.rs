@@ -149,8 +149,10 @@ impl Dispatch {
                 });
             }
         }
-        let body = answer::of_run(&admitted.invocation.command, &finished, &admitted.data);
-        Ok(Reply::text(body?.into()))
+        let (command, data) = (&admitted.invocation.command, &admitted.data);
+        let (command, data) = (command.clone(), data.clone());
+        let body = blocking::run(move || answer::of_run(&command, &finished, &data)).await;
+        Ok(Reply::text(body.map_err(Refusal::internal)??.into()))
     }
 
     /// Hands in a job that must not find the same running.

@@ -355,11 +355,11 @@ impl Refresh {
         }
         let look = || {
             let refresh = Arc::clone(self);
-            let look = blocking::run(move || {
-                let ask = || refresh.ask_servers();
-                refresh.servers.look(&refresh.barman, ask)
-            });
             async move {
+                let look = blocking::run(move || {
+                    let ask = || refresh.ask_servers();
+                    refresh.servers.look(&refresh.barman, ask)
+                });
                 let looked = look.await.map_err(AskError::Follow);
                 looked
                     .map_err(RefreshError::from)
