@@ -111,7 +111,7 @@ impl Refusal {
     }
 
     /// The same refusal for one more of those who waited together; its cause is theirs, too.
-    pub(super) fn told(refusal: &Arc<Self>) -> Self {
+    pub(crate) fn told(refusal: &Arc<Self>) -> Self {
         let source = refusal.source.is_some().then(|| {
             let cause: Box<dyn Error + Send + Sync> = Box::new(Cause(Arc::clone(refusal)));
             cause

@@ -54,7 +54,8 @@ impl Operations {
         let (seen, more) = self.door.look_through(caller, sort, LISTED).await?;
         let mut list: Vec<Value> = seen.iter().filter_map(line).collect();
         let room = LISTED.saturating_sub(list.len());
-        let (old, more_old) = old::list(&self.config, place.clone(), room).await?;
+        let latest = old::list(&self.left, &self.config, place.clone(), room).await?;
+        let (old, more_old) = &*latest;
         for old in old {
             if place.kinds().contains(&old.kind)
                 && self.check_look(caller, &place, &[old.kind]).is_ok()
@@ -64,7 +65,7 @@ impl Operations {
         }
         let mut body = Map::new();
         body.insert("operations".into(), list.into());
-        if more || more_old {
+        if more || *more_old {
             body.insert("truncated".into(), true.into());
         }
         Ok(reply(200, body.into()))

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::auth::Caller;
 use crate::configfile::ConfigFiles;
 use crate::dispatch::{self, Body, CallContext, Dispatch, Refusal, RefusalKind, Reply};
+use crate::fresh::Collecting;
 use crate::names::{CommandName, Scope};
 pub use place::Place;
 
@@ -54,13 +55,18 @@ pub struct Request {
 pub struct Operations {
     door: Arc<Dispatch>,
     config: Arc<ConfigFiles>,
+    left: old::Left,
 }
 
 impl Operations {
     /// The operations behind this door.
     #[must_use]
     pub fn new(door: Arc<Dispatch>, config: Arc<ConfigFiles>) -> Self {
-        Self { door, config }
+        Self {
+            door,
+            config,
+            left: old::Left::new(Collecting::Returning),
+        }
     }
 
     /// Answers a request.

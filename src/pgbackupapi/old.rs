@@ -15,6 +15,7 @@ use super::place::{Kind, Place};
 use crate::blocking;
 use crate::configfile::{ConfigError, ConfigFiles};
 use crate::dispatch::{Refusal, RefusalKind};
+use crate::fresh::Fresh;
 use crate::redact;
 use crate::runner::Host;
 use crate::runner::files::FilesError;
@@ -155,44 +156,61 @@ pub(super) async fn one(
     read.await.map_err(Refusal::internal)?
 }
 
-/// The latest operations of a place, `limit` at most, the newest first; and whether there are more.
+/// Lists of what pg-backup-api has left, by place and length; those who ask together share a look.
+pub(super) type Left = Fresh<(Place, usize), Result<Arc<Latest>, Arc<Refusal>>>;
+
+/// The latest operations, the newest first; and whether there are more.
+type Latest = (Vec<Old>, bool);
+
+/// The latest operations of a place, `limit` at most.
 ///
 /// # Errors
 /// When the files of the Barman host can't be read.
 pub(super) async fn list(
+    left: &Left,
     config: &Arc<ConfigFiles>,
     place: Place,
     limit: usize,
-) -> Result<(Vec<Old>, bool), Refusal> {
-    let config = Arc::clone(config);
-    let listed = blocking::run(move || {
-        let Some(folder) = folder(&config, &place)? else {
-            return Ok((Vec::new(), false));
-        };
-        let jobs = folder.join("jobs");
-        let names = match config.host().list(&jobs) {
-            Ok(names) => names,
-            Err(FilesError::NotFound { .. } | FilesError::NotAFile { .. }) => Vec::new(),
-            // Which of them are the latest can't be told; there are more for certain.
-            Err(FilesError::TooMany { .. }) => return Ok((Vec::new(), true)),
-            Err(error) => return Err(unreadable(error)),
-        };
-        let mut ids: Vec<OldId> = names.iter().filter_map(|name| id_of(name)).collect();
-        ids.sort();
-        let more = ids.len() > limit;
-        let ids: Vec<OldId> = ids.into_iter().rev().take(limit).collect();
-        let paths: Vec<PathBuf> = ids
-            .iter()
-            .map(|id| jobs.join(format!("{}.json", id.0)))
-            .collect();
-        let mut found = read_what_can_be(config.host(), paths.clone())?;
-        let old = ids.into_iter().zip(&paths).filter_map(|(id, path)| {
-            let job = found.remove(path)?;
-            Old::of(id, Some(&job), None)
-        });
-        Ok((old.collect(), more))
+) -> Result<Arc<Latest>, Refusal> {
+    let key = (place.clone(), limit);
+    let look = || {
+        let config = Arc::clone(config);
+        async move {
+            let looked = blocking::run(move || latest(&config, &place, limit)).await;
+            let looked = looked.map_err(Refusal::internal).flatten();
+            looked.map(Arc::new).map_err(Arc::new)
+        }
+    };
+    let latest = left.get(&key, look).await.map_err(Refusal::internal)?;
+    latest.map_err(|refusal| Refusal::told(&refusal))
+}
+
+fn latest(config: &ConfigFiles, place: &Place, limit: usize) -> Result<Latest, Refusal> {
+    let Some(folder) = folder(config, place)? else {
+        return Ok((Vec::new(), false));
+    };
+    let jobs = folder.join("jobs");
+    let names = match config.host().list(&jobs) {
+        Ok(names) => names,
+        Err(FilesError::NotFound { .. } | FilesError::NotAFile { .. }) => Vec::new(),
+        // Which of them are the latest can't be told; there are more for certain.
+        Err(FilesError::TooMany { .. }) => return Ok((Vec::new(), true)),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut ids: Vec<OldId> = names.iter().filter_map(|name| id_of(name)).collect();
+    ids.sort();
+    let more = ids.len() > limit;
+    let ids: Vec<OldId> = ids.into_iter().rev().take(limit).collect();
+    let paths: Vec<PathBuf> = ids
+        .iter()
+        .map(|id| jobs.join(format!("{}.json", id.0)))
+        .collect();
+    let mut found = read_what_can_be(config.host(), paths.clone())?;
+    let old = ids.into_iter().zip(&paths).filter_map(|(id, path)| {
+        let job = found.remove(path)?;
+        Old::of(id, Some(&job), None)
     });
-    listed.await.map_err(Refusal::internal)?
+    Ok((old.collect(), more))
 }
 
 fn id_of(name: &OsStr) -> Option<OldId> {

@@ -4,7 +4,7 @@ use crate::dispatch::{Refusal, RefusalKind, Sort};
 use crate::names::{CommandName, Scope, ServerName, Ticket};
 
 /// What operations are about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The installation.
     Instance,
