@@ -20,7 +20,9 @@ fn at_once(bench: &Bench, named: &str) -> usize {
         let pid = line["pid"].as_u64().unwrap();
         if line.get("end").is_some() {
             on.remove(&pid);
-        } else if line["start"] == "list-backups" && line["argv"].to_string().contains(named) {
+        } else if line["start"] == "list-backups"
+            && line["argv"].as_array().unwrap().contains(&named.into())
+        {
             on.insert(pid);
             most = most.max(on.len());
         }
