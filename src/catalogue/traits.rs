@@ -195,6 +195,21 @@ impl Traits {
         names
     }
 
+    /// Every name of a command that only reads and does not take long, in the order of the alphabet.
+    #[must_use]
+    pub fn short_readers(&self) -> Vec<String> {
+        let names = self.all_names().into_iter();
+        let reads = |name: &str| {
+            let section = self.aliases.get(name).map_or(name, String::as_str);
+            let traits = self.sections.get(section);
+            traits.is_some_and(|traits| traits.read_only && !traits.long && !traits.off)
+        };
+        names
+            .filter(|name| reads(name))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// What is known of a command, by any of its names; of an unknown one, that it changes state.
     #[must_use]
     pub fn of(&self, command: &Command) -> &CommandTraits {

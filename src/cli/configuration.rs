@@ -166,6 +166,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         sync_timeout: settings.barman.sync_timeout,
         users: settings.user.config_file.clone(),
         keep_months: settings.application.keep_months,
+        warm: settings.barman.warm,
     }
 }
 

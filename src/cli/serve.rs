@@ -28,6 +28,7 @@ use crate::redact;
 use crate::refresh::{Barman, Refresh};
 use crate::runner::Host;
 use crate::runner::ssh::Link;
+use crate::runner::warm::{self, Warm};
 use crate::settings::{Settings, examine};
 use crate::store::Store;
 use crate::telemetry;
@@ -133,7 +134,12 @@ impl Parts {
         );
         Ok(Self {
             auth: Arc::new(Auth::new(super::auth_settings(settings, store)?)?),
-            jobs: Jobs::new(store.clone(), garbage, limits(settings)),
+            jobs: Jobs::new(
+                store.clone(),
+                garbage,
+                limits(settings),
+                Warm::new(&traits.short_readers(), warm::IDLE),
+            ),
             refresh,
             traits,
             audit,

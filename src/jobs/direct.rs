@@ -11,6 +11,7 @@ use super::Jobs;
 use crate::output::Kept;
 use crate::runner::capture::Follower;
 use crate::runner::ssh::LinkError;
+use crate::runner::warm::{self, Warm};
 use crate::runner::{Ending, Host, Plan, Run, StartError, Stop};
 use crate::store::StoreError;
 use crate::store::garbage::TemporaryFolder;
@@ -93,7 +94,9 @@ impl Jobs {
         let span = tracing::Span::current();
         tokio::task::spawn_blocking(move || {
             span.in_scope(|| match jobs.garbage.folder() {
-                Ok(folder) => run_in(&folder, run, limits.output_limit, until, sender),
+                Ok(folder) => {
+                    run_in(&folder, &jobs.warm, run, limits.output_limit, until, sender);
+                }
                 // A request that is gone needs no answer.
                 Err(error) => drop(sender.send(Err(error.into()))),
             });
@@ -108,6 +111,7 @@ impl Jobs {
 /// Runs to the end in this thread; the waiting request hears of it as soon as there is an answer.
 fn run_in(
     folder: &TemporaryFolder,
+    warm: &Warm,
     run: DirectRun,
     output_limit: u64,
     until: Instant,
@@ -124,7 +128,7 @@ fn run_in(
     // A request that is gone needs no answer.
     let answer = |outcome| drop(sender.send(outcome));
     let left = || until.saturating_duration_since(Instant::now());
-    let mut process = match Run::start(&run.host, &plan, left()) {
+    let mut process = match start(warm, &run.host, &plan, left()) {
         Ok(process) => process,
         // The way to the host takes longer than anybody waits: a ticket can wait.
         Err(StartError::Link(_)) if left().is_zero() => return answer(Ok(Outcome::TimedOut)),
@@ -147,9 +151,37 @@ fn run_in(
                 return stop(&mut process, Some(outputs));
             }
             Ok(None) => outputs.advance(),
+            // It only reads, so it can begin anew, and plainly.
+            Err(error) if is_gone(&error) => {
+                warm::forget(&plan);
+                let anew = Run::start(&run.host, &plan, left).map_err(DirectError::from);
+                let anew = anew.and_then(|process| {
+                    Ok((process, Outputs::open(&plan, run.raw, output_limit)?))
+                });
+                match anew {
+                    Ok(anew) => (process, outputs) = anew,
+                    Err(error) => return answer(Err(error)),
+                }
+            }
             Err(error) => return answer(Err(cut(error))),
         }
     }
+}
+
+/// Starts Barman, from the one that is kept warm where there is one.
+fn start(warm: &Warm, host: &Host, plan: &Plan, limit: Duration) -> Result<Run, StartError> {
+    if *host == Host::Here
+        && let Some(run) = warm.start(plan)?
+    {
+        return Ok(Run::Warm(run));
+    }
+    Run::start(host, plan, limit)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|source| source.is::<warm::Gone>())
 }
 
 /// Why a run can't be followed any more: the way to its host is gone, or something of this host.

@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::live::Live;
+use crate::runner::warm::Warm;
 use crate::store::Store;
 use crate::store::garbage::Garbage;
 
@@ -42,6 +43,8 @@ pub struct Limits {
     pub users: PathBuf,
     /// Closed months of history that are kept; 0 keeps all.
     pub keep_months: u32,
+    /// Whether short runs come from a Barman that is kept warm.
+    pub warm: bool,
 }
 
 /// The engine that runs things.
@@ -51,18 +54,21 @@ pub struct Jobs {
     garbage: Garbage,
     limits: Arc<Live<Limits>>,
     direct: Arc<Semaphore>,
+    warm: Warm,
 }
 
 impl Jobs {
-    /// An engine over a store.
+    /// An engine over a store; `warm` is for the short runs.
     #[must_use]
-    pub fn new(store: Store, garbage: Garbage, limits: Limits) -> Self {
+    pub fn new(store: Store, garbage: Garbage, limits: Limits, warm: Warm) -> Self {
+        warm.switch(limits.warm);
         let direct = Arc::new(Semaphore::new(DIRECT_RUNS));
         Self {
             store,
             garbage,
             limits: Arc::new(Live::new(limits)),
             direct,
+            warm,
         }
     }
 
@@ -80,6 +86,7 @@ impl Jobs {
 
     /// Puts other limits in force. Jobs that were accepted keep those they were accepted with.
     pub fn set_limits(&self, limits: Limits) {
+        self.warm.switch(limits.warm);
         self.limits.set(limits);
     }
 }

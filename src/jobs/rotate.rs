@@ -172,6 +172,7 @@ mod tests {
     use crate::jobs::Limits;
     use crate::names::{CommandName, Scope, Ticket, UserName};
     use crate::output::Kept;
+    use crate::runner::warm::{self, Warm};
     use crate::store::record::{DataForm, EndState, Job, JobResult};
 
     fn job(at: time::OffsetDateTime) -> Job {
@@ -208,8 +209,14 @@ mod tests {
             sync_timeout: std::time::Duration::from_secs(1),
             users: "/etc/barmanapi/client.conf".into(),
             keep_months,
+            warm: false,
         };
-        Jobs::new(store.clone(), store.garbage().unwrap(), limits)
+        Jobs::new(
+            store.clone(),
+            store.garbage().unwrap(),
+            limits,
+            Warm::new(&[], warm::IDLE),
+        )
     }
 
     /// A job of that time that has ended.

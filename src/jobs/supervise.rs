@@ -217,7 +217,7 @@ fn run_job(store: &Store, folder: &JobFolder, job: &Job) -> JobResult {
             .map_or(incomplete, |(_, kept)| kept)
     });
     let started_at = match &run {
-        Run::Here(_) => folder.started_at(),
+        Run::Here(_) | Run::Warm(_) => folder.started_at(),
         Run::There(run) => run.started_at().map(clock::text),
     };
     let result = JobResult {

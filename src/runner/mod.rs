@@ -12,6 +12,7 @@ pub mod local;
 pub mod process;
 mod run;
 pub mod ssh;
+pub mod warm;
 
 pub use run::{Host, Run};
 

@@ -35,6 +35,18 @@ impl Identity {
         })
     }
 
+    /// The identity of another process; `None` when there is none of this number.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn of(pid: i32) -> io::Result<Option<Self>> {
+        let Some((_, start)) = start_of(pid)? else {
+            return Ok(None);
+        };
+        let boot = boot()?;
+        Ok(Some(Self { pid, start, boot }))
+    }
+
     /// Whether the process still runs. A zombie does not.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::ssh::Link;
-use super::{Ending, Plan, StartError, Stop, environment, local, ssh};
+use super::{Ending, Plan, StartError, Stop, environment, local, ssh, warm};
 
 /// Where Barman runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum Run {
     Here(local::Run),
     /// On another one.
     There(ssh::Run),
+    /// On this host, from a Barman that was started before.
+    Warm(warm::Run),
 }
 
 impl Run {
@@ -63,6 +65,7 @@ impl Run {
         match self {
             Self::Here(run) => run.elapsed(),
             Self::There(run) => run.elapsed(),
+            Self::Warm(run) => run.elapsed(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Run {
         match self {
             Self::Here(run) => run.stopped_by(),
             Self::There(run) => run.stopped_by(),
+            Self::Warm(run) => run.stopped_by(),
         }
     }
 
@@ -83,6 +87,7 @@ impl Run {
         match self {
             Self::Here(run) => run.wait(limit),
             Self::There(run) => run.wait(limit),
+            Self::Warm(run) => run.wait(limit),
         }
     }
 
@@ -95,6 +100,7 @@ impl Run {
         match self {
             Self::Here(run) => run.stop(reason),
             Self::There(run) => run.stop(reason),
+            Self::Warm(run) => run.stop(reason),
         }
     }
 }

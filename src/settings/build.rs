@@ -314,6 +314,7 @@ impl Builder<'_> {
             remote_ssh,
             remote_host,
             async_command: self.commands(section, "async_command"),
+            warm: self.text(section, "warm").as_deref() != Some("off"),
             sync_timeout: Duration::from_secs(self.number(section, "sync_timeout")),
             job_timeout: limit(self.number(section, "job_timeout")),
             job_timeouts,

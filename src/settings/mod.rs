@@ -134,6 +134,8 @@ pub struct Barman {
     pub remote_host: Option<Remote>,
     /// Commands that always answer with a ticket. Aliases count; they are as written here.
     pub async_command: Vec<CommandName>,
+    /// Whether commands that only read may come from a Barman that is kept warm.
+    pub warm: bool,
     /// After this a command answers with a ticket.
     pub sync_timeout: Duration,
     /// After this a command is stopped; `None` = never.

@@ -35,3 +35,4 @@ mod running;
 mod service;
 mod ssh_runner;
 mod transcript;
+mod warm;

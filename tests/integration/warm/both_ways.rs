@@ -1,0 +1,69 @@
+//! What comes from a warm Barman is what a plain start says, byte for byte.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::Bench;
+use crate::rig::Lab;
+
+#[test]
+fn every_command_that_only_reads_says_the_same_warm_and_started_anew() {
+    let lab = Lab::get();
+    let folder = lab.folder("warm");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copies = [
+        ("tests/integration/warm/both_ways.py", "both_ways.py"),
+        ("share/warm.py", "warm.py"),
+    ];
+    for (from, to) in copies {
+        let text = std::fs::read_to_string(here.join(from)).unwrap();
+        lab.write(&folder.join(to), &text, 0o644);
+    }
+    let mut command = lab.command(lab.fact("BARMAN_PYTHON"));
+    command
+        .env("LC_ALL", "C.UTF-8")
+        .arg(folder.join("both_ways.py"))
+        .arg(folder.join("warm.py"))
+        .arg(std::env::var("LAB_ENV").unwrap());
+    // What only a backup can show needs one that stays.
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{wrong}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// An answer without what a clock has a part in.
+fn without_clocks(mut answer: Value) -> Value {
+    let parts = answer.as_object_mut().unwrap();
+    for part in ["started_at", "ended_at", "duration_ms"] {
+        parts.remove(part);
+    }
+    answer
+}
+
+#[test]
+fn an_answer_is_the_same_with_a_warm_barman_and_without() {
+    let warm = Bench::new(&[]);
+    let plain = Bench::new(&["barman.warm = off"]);
+    let (warm, plain) = (warm.warmed(), plain.started());
+    for target in [
+        "/barman/list-servers",
+        "/barman/list-servers?format=json",
+        "/barman/list-backups?server_name=main",
+        "/barman/list-backups?server_name=other&format=json&minimal=true",
+        "/barman/show-backup?server_name=main&backup_id=20200101T000000",
+        "/barman/list-files?server_name=main&backup_id=20200101T000000&format=json",
+        "/barman/replication-status?server_name=main",
+        "/barman/sync-info?server_name=nosuch",
+        "/barman/get-wal?server_name=main&wal_name=0000000100000000000000FF",
+    ] {
+        let (of_warm, of_plain) = (warm.get(target), plain.get(target));
+        assert_eq!(of_warm.status, of_plain.status, "{target}");
+        let of_warm = without_clocks(of_warm.json());
+        assert_eq!(of_warm, without_clocks(of_plain.json()), "{target}");
+    }
+    assert!(warm.worked() > 0);
+    assert_eq!(plain.parents(), Vec::<i32>::new());
+}
