@@ -179,9 +179,7 @@ fn start(warm: &Warm, host: &Host, plan: &Plan, limit: Duration) -> Result<Run, 
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .is_some_and(|source| source.is::<warm::Gone>())
+    matches!(error.get_ref(), Some(source) if source.is::<warm::Gone>())
 }
 
 /// Why a run can't be followed any more: the way to its host is gone, or something of this host.

@@ -29,20 +29,20 @@ pub(super) enum Frame {
 
 /// The next frame; `None` at the end.
 pub(super) fn read(input: &mut impl Read) -> io::Result<Option<Frame>> {
-    let mut header = [0_u8; 9];
-    match input.read_exact(&mut header) {
+    let mut kind = [0];
+    match input.read_exact(&mut kind) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     }
-    let [kind, a, b, c, d, e, f, g, h] = header;
-    let number = u32::from_be_bytes([a, b, c, d]);
-    let length = usize::try_from(u32::from_be_bytes([e, f, g, h])).unwrap_or(usize::MAX);
+    let number = four(input)?;
+    let length = usize::try_from(four(input)?).unwrap_or(usize::MAX);
     if length > LONGEST {
         return Err(odd());
     }
     let mut content = vec![0; length];
     input.read_exact(&mut content)?;
     let words = |content: Vec<u8>| String::from_utf8_lossy(&content).into_owned();
+    let [kind] = kind;
     Ok(Some(match kind {
         b'H' => Frame::Ready,
         b'F' => Frame::Unusable(words(content)),
@@ -60,6 +60,12 @@ pub(super) fn read(input: &mut impl Read) -> io::Result<Option<Frame>> {
         ),
         _ => return Err(odd()),
     }))
+}
+
+fn four(input: &mut impl Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    input.read_exact(&mut bytes)?;
+    Ok(u32::from_be_bytes(bytes))
 }
 
 fn value(content: &[u8]) -> io::Result<i32> {

@@ -136,10 +136,9 @@ impl Warm {
         };
         match &state.parent {
             _ if !state.on => return None,
-            Known::Starting => return None,
             Known::Not(until) if Instant::now() < *until => return None,
             Known::Ready(parent) if wanted(parent) => return Some(Arc::clone(parent)),
-            Known::Ready(_) => return None,
+            Known::Starting | Known::Ready(_) => return None,
             Known::Not(_) | Known::None => {}
         }
         let recipe = Recipe {
@@ -166,13 +165,13 @@ impl Warm {
         };
         {
             let mut state = self.state();
-            if !state.on {
-                state.parent = Known::None;
-                parent.kill();
-            } else {
+            if state.on {
                 state.said = None;
                 state.parent = Known::Ready(Arc::clone(&parent));
                 tracing::info!("barman is kept warm for commands that only read");
+            } else {
+                state.parent = Known::None;
+                parent.kill();
             }
         }
         let warm = self.clone();

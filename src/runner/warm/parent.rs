@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -122,7 +122,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Starting {
     child: Child,
     input: ChildStdin,
-    answers: ChildStdout,
+    answers: BufReader<ChildStdout>,
 }
 
 impl Starting {
@@ -157,7 +157,7 @@ impl Starting {
         Ok(Self {
             child,
             input,
-            answers,
+            answers: BufReader::new(answers),
         })
     }
 
@@ -197,7 +197,7 @@ impl Starting {
 pub(super) struct Service {
     parent: Arc<Parent>,
     child: Child,
-    answers: ChildStdout,
+    answers: BufReader<ChildStdout>,
 }
 
 impl Service {
@@ -294,7 +294,7 @@ impl Parent {
                 state.process = Identity::of(pid).ok().flatten();
             }),
             Frame::Output(number, stream, bytes) => {
-                self.tell(number, |state| state.keep(stream, &bytes))
+                self.tell(number, |state| state.keep(stream, &bytes));
             }
             Frame::Refused(number, why) => self.end(number, End::Refused(why)),
             Frame::Ended(number, ending) => self.end(number, End::Ended(ending)),
