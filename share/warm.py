@@ -11,7 +11,9 @@
 #         X  ended: 'e' or 's', and the exit code or the signal
 #
 # The end of standard input is the end of the parent and of whatever runs. The child runs the
-# launcher itself, so what it prints, writes, locks and returns is Barman's own.
+# launcher itself, so what it prints, writes, locks and returns is Barman's own. warm_barman.py
+# follows this text, and then a call of main(). Python 3; an older one gives up at the first line
+# that it can't read.
 
 import ast
 import os
@@ -21,7 +23,6 @@ import struct
 import sys
 import time
 
-STARTED = time.time()
 HEADER = struct.Struct("!cII")
 NUMBER = struct.Struct("!I")
 CHUNK = 65536
@@ -30,8 +31,8 @@ MOST_REQUEST = 1024 * 1024
 # The parent is replaced when it has grown by this many KiB.
 GROWTH = 16 * 1024
 # What Python, its libraries and the loader read at their start and never again.
-FIXED = ("HOME", "LANG", "LANGUAGE", "PATH", "TZ")
-FIXED_BEGINNINGS = ("LC_", "LD_", "PYTHON", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_")
+FIXED = (b"HOME", b"LANG", b"LANGUAGE", b"PATH", b"TZ")
+FIXED_BEGINNINGS = (b"LC_", b"LD_", b"PYTHON", b"GLIBC_", b"MALLOC_", b"OPENSSL_", b"SSL_")
 # Files of the system that count from the start of a process on.
 SYSTEM_FILES = ("/etc/localtime", "/etc/nsswitch.conf", "/etc/ssl/openssl.cnf", "/etc/ld.so.cache")
 
@@ -42,203 +43,6 @@ class Unusable(Exception):
 
 def is_fixed(name):
     return name in FIXED or name.startswith(FIXED_BEGINNINGS)
-
-
-def fixed_variables(environment):
-    return {name: value for name, value in environment.items() if is_fixed(name)}
-
-
-# What is run
-
-
-def load_launcher(path):
-    """The launcher's code, when it does nothing before it imports Barman and calls it."""
-    with open(path, "rb") as file:
-        text = file.read(65536)
-    try:
-        tree = ast.parse(text, path)
-    except (SyntaxError, ValueError):
-        raise Unusable("the launcher is no script of this Python")
-    if not all(is_plain(statement) for statement in tree.body) or not starts_barman(tree):
-        raise Unusable("the launcher does more than to start barman.cli")
-    return compile(text, path, "exec")
-
-
-def is_plain(statement):
-    """Whether this is what pip, distlib, uv and setuptools write, which changes nothing of sys or os."""
-    if isinstance(statement, (ast.Import, ast.ImportFrom, ast.FunctionDef)):
-        return True
-    if isinstance(statement, ast.Try):
-        return all(is_plain(part) for part in statement.body)
-    if isinstance(statement, ast.Assign):
-        return all(isinstance(target, ast.Name) and target.id == "__requires__" for target in statement.targets)
-    if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Constant) or "setdefault" in ast.dump(statement.value)
-    return isinstance(statement, ast.If) and "'__main__'" in ast.dump(statement.test)
-
-
-def starts_barman(tree):
-    text = ast.dump(tree)
-    for way_to_elsewhere in ("attr='path'", "attr='environ'", "attr='modules'"):
-        if way_to_elsewhere in text:
-            return False
-    imported = any(
-        isinstance(node, ast.ImportFrom) and node.module == "barman.cli" and [name.name for name in node.names] == ["main"]
-        for node in ast.walk(tree)
-    )
-    return imported or ("'console_scripts'" in text and "value='barman'" in text)
-
-
-def import_barman(launcher):
-    """Imports Barman as the launcher does, and nothing of it runs."""
-    # As the interpreter sets it for a script; options of the launcher's first line may forbid it.
-    if sys.path and sys.path[0] == "":
-        sys.path[0] = os.path.dirname(os.path.realpath(launcher))
-    # Before the import: Barman takes its own name, and the program that its helpers start, from
-    # here when it is loaded. With another name here its helpers would be parents like this one.
-    sys.argv = [launcher]
-    try:
-        import barman.cli
-    except Exception as error:
-        raise Unusable("barman.cli can't be imported: %s" % type(error).__name__)
-    try:
-        from barman.command_wrappers import BarmanSubProcess
-    except ImportError:
-        return
-    defaults = BarmanSubProcess.__init__.__defaults__ or ()
-    if any(isinstance(value, str) and "/" in value and value != launcher for value in defaults):
-        raise Unusable("barman's helpers would not be started by its launcher")
-
-
-def warm_up():
-    """Fills what each process fills once. What fails here is filled by each child."""
-    steps = (warm_sources, warm_codecs, warm_configuration, warm_parser)
-    for step in steps:
-        try:
-            step()
-        except Exception:
-            pass
-
-
-def warm_sources():
-    # Barman asks for the stack with each message that it logs, which reads the sources of all frames.
-    import inspect
-    import linecache
-
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None) or ""
-        if getattr(module, "__name__", "").split(".")[0] == "barman" and path.endswith(".py"):
-            linecache.getlines(path)
-        try:
-            inspect.getmodule(module)
-        except Exception:
-            pass
-    inspect.stack()
-
-
-def hide_own_frames():
-    """A stack that is printed ends where the launcher's does, as when it was started."""
-    import traceback
-
-    own = main.__code__.co_filename
-    walk = traceback.walk_stack
-
-    def walk_stack(frame):
-        for found, line in walk(frame or sys._getframe().f_back):
-            if found.f_code.co_filename == own:
-                return
-            yield found, line
-
-    traceback.walk_stack = walk_stack
-
-
-def warm_codecs():
-    import encodings.ascii
-    import encodings.idna
-    import encodings.latin_1
-
-    import psycopg2.extensions
-    from dateutil import tz
-
-    psycopg2.extensions.parse_dsn("host=a port=1 user=b dbname=c")
-    tz.tzlocal()
-
-
-def warm_configuration():
-    import io
-
-    from barman.config import Config
-
-    text = (
-        "[barman]\nbarman_home = /nonexistent\nbarman_user = barman\nlog_level = INFO\n"
-        "[main]\ndescription = a\nconninfo = host=a user=b dbname=c\nstreaming_conninfo = host=a user=b\n"
-        "backup_method = postgres\narchiver = on\nretention_policy = RECOVERY WINDOW OF 7 DAYS\n"
-    )
-    config = Config(io.StringIO(text))
-    config.get_server("main")
-
-
-def warm_parser():
-    import barman.cli
-
-    barman.cli.p.parse_args(["list-backups", "main"])
-
-
-# What the parent was made of
-
-
-def look(path):
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_ino, found.st_dev, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def standard_library():
-    return os.path.dirname(os.path.realpath(os.__file__)) + os.sep
-
-
-def files_of_the_parent(launcher):
-    """What is replaced when Barman, what it needs, or Python is: files, then folders."""
-    files = {launcher, os.path.realpath(launcher), sys.executable, os.path.realpath(sys.executable), os.__file__}
-    files.update(SYSTEM_FILES)
-    files.add(os.path.join(sys.prefix, "pyvenv.cfg"))
-    standard = standard_library()
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if not path:
-            continue
-        if "-packages" in path or not os.path.realpath(path).startswith(standard):
-            files.add(path)
-    folders = {folder for folder in sys.path if folder}
-    package = sys.modules.get("barman")
-    folders.update(getattr(package, "__path__", ()))
-    return sorted(files), sorted(folders)
-
-
-class Made:
-    """Files as they were when the parent was made of them."""
-
-    def __init__(self, launcher):
-        files, folders = files_of_the_parent(launcher)
-        self.known = [(path, look(path)) for path in files + folders]
-        # One that was replaced while it was being read may have been read before or after.
-        for path, facts in self.known[: len(files)]:
-            if facts and facts[4] > (STARTED - 0.1) * 1e9:
-                raise Unusable("%s is being replaced" % path)
-
-    def differs(self):
-        for path, facts in self.known:
-            if look(path) != facts:
-                return True
-        return False
-
-
-def resident():
-    """The parent's size in KiB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
 
 
 # The child
@@ -352,6 +156,8 @@ class Parent:
         self.children = {}
         self.streams = {}
         self.received = bytearray()
+        # What Python itself has added to it stays in a child, as it does after a start.
+        self.environment = dict(os.environb)
         self.retiring = False
         self.forks = 0
 
@@ -366,7 +172,6 @@ class Parent:
         warm_up()
         hide_own_frames()
         self.made = Made(self.launcher)
-        self.fixed = fixed_variables(os.environ)
         import gc
 
         gc.collect()
@@ -454,21 +259,29 @@ class Parent:
             rest = rest[2:]
         if not rest or os.fsdecode(rest[0]) not in self.names:
             raise ValueError("unexpected command")
-        given = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
-        if fixed_variables(given) != self.fixed:
-            raise ValueError("unexpected environment")
+        for name, value in environment.items():
+            if is_fixed(name) and self.environment.get(name) != value:
+                raise ValueError("unexpected environment")
 
     def has_grown(self):
         self.forks += 1
         return self.forks % 1000 == 0 and resident() > self.size + GROWTH
 
-    def fork(self, number, words, environment):
-        out, out_end = os.pipe()
-        err, err_end = os.pipe()
-        # Nothing may wait in a buffer that the child would write once more.
-        highest = max(out, out_end, err, err_end, self.control, self.answers, self.wake, self.waker, *self.streams, 3)
-        pid = os.fork()
+    def fork(self, number, words, given):
+        opened = []
+        try:
+            opened += os.pipe()
+            opened += os.pipe()
+            out, out_end, err, err_end = opened
+            highest = max(self.control, self.answers, self.wake, self.waker, *opened, *self.streams)
+            pid = os.fork()
+        except OSError:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
         if pid == 0:
+            environment = dict(self.environment)
+            environment.update(given)
             become(self.launcher, self.code, words, environment, out_end, err_end, highest)
         os.close(out_end)
         os.close(err_end)
@@ -602,6 +415,3 @@ def main():
         # Only the parent comes here: a child ends where it was forked.
         parent.leave()
         os._exit(0)
-
-
-main()

@@ -153,7 +153,7 @@ fn run_in(
             Ok(None) => outputs.advance(),
             // It only reads, so it can begin anew, and plainly.
             Err(error) if is_gone(&error) => {
-                warm::forget(&plan);
+                warm::discard(&plan);
                 let anew = Run::start(&run.host, &plan, left).map_err(DirectError::from);
                 let anew = anew.and_then(|process| {
                     Ok((process, Outputs::open(&plan, run.raw, output_limit)?))

@@ -9,23 +9,24 @@
 mod frame;
 mod launcher;
 mod parent;
+mod progress;
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::{Ending, GRACE, Plan, StartError, Stop};
-use parent::{Begun, End, Parent, Progress, Recipe, Starting};
+use parent::{Begun, Parent, Recipe, Starting};
+use progress::{Answer, End, Progress};
 
 /// How long a parent without work is kept.
 pub const IDLE: Duration = Duration::from_secs(600);
 
 /// How long it is left at that after no parent could be made.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// The same while files are being replaced.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
@@ -102,9 +103,8 @@ impl Warm {
         let Some(parent) = self.parent_for(plan) else {
             return Ok(None);
         };
-        let begun = parent.begin(plan).inspect_err(|_| forget(plan))?;
-        if let Begun::Yes(number, progress) = begun {
-            return Ok(Some(Run {
+        match parent.begin(plan).inspect_err(|_| discard(plan))? {
+            Begun::Yes(number, progress) => Ok(Some(Run {
                 parent,
                 number,
                 progress,
@@ -112,17 +112,26 @@ impl Warm {
                 stopping: None,
                 killed: false,
                 ended: false,
-            }));
-        }
-        forget(plan);
-        if matches!(begun, Begun::Outdated) {
-            tracing::info!("barman was replaced: it is kept warm anew");
-            let mut state = self.state();
-            if is_same(&state.parent, &parent) {
-                state.parent = Known::None;
+            })),
+            Begun::No(why) => {
+                discard(plan);
+                if why == Answer::Outdated {
+                    self.replace(&parent);
+                }
+                Ok(None)
             }
         }
-        Ok(None)
+    }
+
+    /// The next command makes another parent; this one ends with the last of its runs.
+    fn replace(&self, parent: &Arc<Parent>) {
+        let mut state = self.state();
+        if is_same(&state.parent, parent) {
+            tracing::info!(
+                "barman was replaced, or its warm parent has grown: another one is made"
+            );
+            state.parent = Known::None;
+        }
     }
 
     /// The parent that can start this program. Where none was made yet, that begins now.
@@ -165,12 +174,12 @@ impl Warm {
         };
         {
             let mut state = self.state();
-            if state.on {
+            if state.on && matches!(state.parent, Known::Starting) {
                 state.said = None;
                 state.parent = Known::Ready(Arc::clone(&parent));
                 tracing::info!("barman is kept warm for commands that only read");
             } else {
-                state.parent = Known::None;
+                // Switched off meanwhile.
                 parent.kill();
             }
         }
@@ -188,7 +197,9 @@ impl Warm {
         let mut state = self.state();
         let passing = why.ends_with("is being replaced");
         let pause = if passing { SHORT_PAUSE } else { PAUSE };
-        state.parent = Known::Not(Instant::now() + pause);
+        if matches!(state.parent, Known::Starting) {
+            state.parent = Known::Not(Instant::now() + pause);
+        }
         if !passing && state.said.as_deref() != Some(why) {
             tracing::warn!(%why, "barman can't be kept warm: each command starts it anew");
             state.said = Some(why.to_owned());
@@ -200,18 +211,14 @@ fn is_same(known: &Known, parent: &Arc<Parent>) -> bool {
     matches!(known, Known::Ready(known) if Arc::ptr_eq(known, parent))
 }
 
-/// Makes room for a plain start, which makes its own files.
-pub fn forget(plan: &Plan) {
+/// Removes what a run that did not come to its end has left, since each start makes its own files.
+pub fn discard(plan: &Plan) {
     for path in [&plan.stdout, &plan.stderr] {
-        forget_file(path);
-    }
-}
-
-fn forget_file(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "a file for the output of a command can't be removed");
+        if let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a file for the output of a command can't be removed");
+        }
     }
 }
 
@@ -252,7 +259,7 @@ impl Run {
             self.killed = true;
             self.parent.signal(self.number, Signal::KILL)?;
         }
-        match self.progress.ended_within(limit) {
+        match self.progress.end_within(limit) {
             None => Ok(None),
             Some(End::Ended(ending)) => {
                 self.ended = true;
@@ -287,8 +294,9 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if !self.ended {
-            self.parent.abandon(self.number);
+        // Nobody waits for it any more. A parent that can't be told is about to end.
+        if !self.ended && self.parent.signal(self.number, Signal::KILL).is_err() {
+            self.parent.kill();
         }
     }
 }

@@ -1,6 +1,6 @@
 """Asks the warm parent and a plain start for the same, and compares what they say.
 
-both_ways.py WARM_PY LAB_ENV: ends with 0 when all is equal. Runs as the account of the lab.
+both_ways.py TEXT LAB_ENV: TEXT is what the parent runs. Ends with 0 when all is equal. Runs as the account of the lab.
 """
 
 import os
@@ -194,6 +194,37 @@ def hold_refusals(warm, conf, environment):
     return failures + hold("another width counts", warm.run(words, other) == plain(warm.barman, words, other))
 
 
+def hold_logs(warm, barman, lab, environment):
+    """What Barman logs, and what Python prints when it can't be logged."""
+    failures = 0
+    with open(lab["BARMAN_CONF"]) as file:
+        conf = re.sub(r"(?m)^log_level.*$", "log_level = DEBUG", file.read())
+    with tempfile.TemporaryDirectory() as folder:
+        path, log = os.path.join(folder, "barman.conf"), os.path.join(folder, "log")
+        logs = {}
+        for name, file in (("kept", log), ("lost", "/dev/full")):
+            with open(path, "w") as out:
+                out.write(re.sub(r"(?m)^log_file.*$", "log_file = " + file, conf))
+            for words in (["list-backups", "nosuch"], ["list-backups", "main"], ["check", "main"], ["show-backup", "main", "x"]):
+                words = ["-c", path, *words]
+                answers = []
+                for way in ("plain", "warm"):
+                    answer = plain(barman, words, environment) if way == "plain" else warm.run(words)
+                    answers.append(without_clocks(answer))
+                    if name == "kept":
+                        with open(log, "rb") as written:
+                            logs[way] = [re.sub(rb"[0-9]+", b"N", line) for line in written]
+                        os.remove(log)
+                failures += hold("%s log: %r says the same" % (name, words), answers[0] == answers[1])
+                if answers[0] != answers[1]:
+                    print(first_difference(answers[0][1:], answers[1][1:]))
+                if name == "kept":
+                    failures += hold("%r logs the same" % words, logs["plain"] == logs["warm"])
+                    if logs["plain"] != logs["warm"]:
+                        print(first_difference([b"".join(logs["plain"])], [b"".join(logs["warm"])]))
+    return failures
+
+
 def hold_stops(text, barman, environment, user):
     """A server whose PostgreSQL takes connections and says nothing."""
     failures = 0
@@ -246,6 +277,7 @@ def main():
         asked = questions(conf, (backups or ["20260101T000000"])[0], (sorted(wals) or ["bad"])[-1])
         failures += hold_equality(warm, barman, environment, asked)
         failures += hold_refusals(warm, conf, environment)
+        failures += hold_logs(warm, barman, lab, environment)
         failures += hold_stops(text, barman, environment, lab["LAB_USER"])
         idle = Warm(text, barman, environment, idle=0.2)
         failures += hold("without work it ends", idle.process.wait(10) == 0)

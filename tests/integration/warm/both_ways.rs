@@ -12,13 +12,14 @@ fn every_command_that_only_reads_says_the_same_warm_and_started_anew() {
     let lab = Lab::get();
     let folder = lab.folder("warm");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let copies = [
-        ("tests/integration/warm/both_ways.py", "both_ways.py"),
-        ("share/warm.py", "warm.py"),
+    let read = |name: &str| std::fs::read_to_string(here.join(name)).unwrap();
+    let parts = [read("share/warm.py"), read("share/warm_barman.py")];
+    let texts = [
+        ("both_ways.py", read("tests/integration/warm/both_ways.py")),
+        ("warm.py", format!("{}\nmain()\n", parts.concat())),
     ];
-    for (from, to) in copies {
-        let text = std::fs::read_to_string(here.join(from)).unwrap();
-        lab.write(&folder.join(to), &text, 0o644);
+    for (name, text) in texts {
+        lab.write(&folder.join(name), &text, 0o644);
     }
     let mut command = lab.command(lab.fact("BARMAN_PYTHON"));
     command
@@ -26,7 +27,6 @@ fn every_command_that_only_reads_says_the_same_warm_and_started_anew() {
         .arg(folder.join("both_ways.py"))
         .arg(folder.join("warm.py"))
         .arg(std::env::var("LAB_ENV").unwrap());
-    // What only a backup can show needs one that stays.
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let wrong = String::from_utf8_lossy(&output.stderr);
