@@ -160,7 +160,10 @@ def files_of_the_parent(launcher):
             continue
         if "-packages" in path or not os.path.realpath(path).startswith(standard):
             files.add(path)
-    folders = {folder for folder in sys.path if folder}
+    # Where the launcher is, files may come and go; what counts is a Barman beside it.
+    beside = os.path.dirname(os.path.realpath(launcher))
+    files.update(os.path.join(beside, name) for name in ("barman", "barman.py"))
+    folders = {folder for folder in sys.path if folder and folder != beside}
     package = sys.modules.get("barman")
     folders.update(getattr(package, "__path__", ()))
     return sorted(files), sorted(folders)

@@ -28,7 +28,7 @@ pub const IDLE: Duration = Duration::from_secs(600);
 /// How long it is left at that after no parent could be made.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// The same while files are being replaced.
+/// The same after files were replaced, or while they are.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The warm parent, when there is one.
@@ -123,14 +123,15 @@ impl Warm {
         }
     }
 
-    /// The next command makes another parent; this one ends with the last of its runs.
+    /// A later command makes another parent; this one ends with the last of its runs.
     fn replace(&self, parent: &Arc<Parent>) {
         let mut state = self.state();
         if is_same(&state.parent, parent) {
             tracing::info!(
                 "barman was replaced, or its warm parent has grown: another one is made"
             );
-            state.parent = Known::None;
+            // Files that change all the time must not cost more than they would without a parent.
+            state.parent = Known::Not(Instant::now() + SHORT_PAUSE);
         }
     }
 
