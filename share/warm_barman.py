@@ -51,11 +51,13 @@ def import_barman(launcher):
     except Exception as error:
         raise Unusable("barman.cli can't be imported: %s" % type(error).__name__)
     try:
+        import inspect
+
         from barman.command_wrappers import BarmanSubProcess
     except ImportError:
         return
-    defaults = BarmanSubProcess.__init__.__defaults__ or ()
-    if any(isinstance(value, str) and "/" in value and value != launcher for value in defaults):
+    command = inspect.signature(BarmanSubProcess.__init__).parameters.get("command")
+    if command is None or command.default != launcher:
         raise Unusable("barman's helpers would not be started by its launcher")
 
 
