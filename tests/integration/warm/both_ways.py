@@ -98,6 +98,7 @@ def without_clocks(answer):
         (rb"\d+ (second|minute|hour|millisecond|microsecond)s?", b"TIME"),
         (rb"(\d{4}-\d\d-\d\d[ T])?\d\d:\d\d:\d\d(\.\d+)?", b"TIME"),
         (rb"\b\d{10}\.\d+", b"TIME"),
+        (rb"0x[0-9a-f]+", b"PLACE"),
         (rb'(wals_per_second\\?"?: \\?"?)[0-9.e-]+', rb"\1RATE"),
         (rb"[0-9.]+/hour", b"RATE"),
     ):
@@ -213,7 +214,7 @@ def hold_logs(warm, barman, lab, environment):
                     answers.append(without_clocks(answer))
                     if name == "kept":
                         with open(log, "rb") as written:
-                            logs[way] = [re.sub(rb"[0-9]+", b"N", line) for line in written]
+                            logs[way] = [re.sub(rb"0x[0-9a-f]+|[0-9]+", b"N", line) for line in written]
                         os.remove(log)
                 failures += hold("%s log: %r says the same" % (name, words), answers[0] == answers[1])
                 if answers[0] != answers[1]:
