@@ -217,6 +217,7 @@ async fn serve(
         signal(SignalKind::hangup())?,
     ));
     let traffic = Arc::new(Traffic::default());
+    let ending = jobs.clone();
     let door = Dispatch::new(Arc::clone(&auth), jobs, refresh, traits, rules, audit);
     let door = Arc::new(door);
     let operations = Operations::new(Arc::clone(&door), Arc::clone(&config));
@@ -247,7 +248,12 @@ async fn serve(
         _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
     }
     if let Host::There(link) = host {
-        blocking::run(move || link.end_unused()).await?;
+        blocking::run(move || {
+            // It uses a connection.
+            ending.end_warm();
+            link.end_unused();
+        })
+        .await?;
     }
     Ok(())
 }

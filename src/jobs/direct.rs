@@ -170,12 +170,10 @@ fn run_in(
 
 /// Starts Barman, from the one that is kept warm where there is one.
 fn start(warm: &Warm, host: &Host, plan: &Plan, limit: Duration) -> Result<Run, StartError> {
-    if *host == Host::Here
-        && let Some(run) = warm.start(plan)?
-    {
-        return Ok(Run::Warm(run));
+    match warm.start(host, plan)? {
+        Some(run) => Ok(Run::Warm(run)),
+        None => Run::start(host, plan, limit),
     }
-    Run::start(host, plan, limit)
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -28,6 +28,9 @@ use crate::store::garbage::Garbage;
 /// Short runs that go on at once; each holds one thread. Others wait for their turn.
 const DIRECT_RUNS: usize = 8;
 
+/// How long the end of the Barman that is kept warm is waited for.
+const ENDING: Duration = Duration::from_secs(1);
+
 /// The limits that hold for all jobs.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -82,6 +85,11 @@ impl Jobs {
     #[must_use]
     pub fn limits(&self) -> Arc<Limits> {
         self.limits.get()
+    }
+
+    /// Ends the Barman that is kept warm, and waits for that a moment.
+    pub fn end_warm(&self) {
+        self.warm.end(ENDING);
     }
 
     /// Puts other limits in force. Jobs that were accepted keep those they were accepted with.

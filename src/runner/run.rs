@@ -42,7 +42,7 @@ pub enum Run {
     Here(local::Run),
     /// On another one.
     There(ssh::Run),
-    /// On this host, from a Barman that was started before.
+    /// Here or there, from a Barman that was started before.
     Warm(warm::Run),
 }
 

@@ -167,7 +167,7 @@ pub const KEYS: &[Key] = &[
     Key::new("barman", "remote", Kind::Switch, "false", "Barman runs on another host, reached by remote_ssh.").never("it decides on which host programs run"),
     Key::new("barman", "remote_ssh", Kind::Text, "", "How to reach it: ssh [-p PORT] [-i FILE] [-o OPTION=VALUE] user@host.").never("it decides on which host programs run"),
     Key::new("barman", "async_command", Kind::Commands, "['backup','cron','recover']", "Commands that always answer with a ticket. [] for none.").now(),
-    Key::new("barman", "warm", Kind::Choice(&["auto", "off"]), "auto", "auto keeps a Barman started on this host, from which commands that only read answer in milliseconds; where that can't be, and with off, each command starts Barman anew.").now(),
+    Key::new("barman", "warm", Kind::Choice(&["auto", "off"]), "auto", "auto keeps a Barman started where it is, here or over SSH, from which commands that only read answer in milliseconds; where that can't be, and with off, each command starts Barman anew.").now(),
     Key::new("barman", "sync_timeout", Kind::Time(1, 24 * 3600), "30 s", "A command that takes longer answers with a ticket and runs on.").now(),
     Key::new("barman", "job_timeout", Kind::Time(0, YEAR), "0", "A command that takes longer is stopped; 0 lets it run.").now(),
     Key::new("barman", "job_timeout.COMMAND", Kind::Time(0, YEAR), "", "The same for one command, for example job_timeout.check = 5 min.").now(),

@@ -1,6 +1,7 @@
 //! Commands that only read, from a Barman that is kept warm.
 
 mod both_ways;
+mod over_ssh;
 mod parent;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! One session with the program text of ours at its other end.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,18 +77,8 @@ impl Channel {
         getrandom::fill(&mut word).map_err(std::io::Error::other)?;
         let word = format!("{:032x}", u128::from_be_bytes(word));
         let bytes = wanted.bytes(program, &word)?;
-        let until = Instant::now() + PLACE_WAIT;
-        let mut full = Vec::new();
-        let (place, child) = loop {
-            let (sockets, remote) = (&link.sockets, &link.remote);
-            let place = Place::take(sockets, remote, wanted.is_long(), &mut full, until).await?;
-            match start(&place, link).await {
-                Ok(child) => break (place, child),
-                // The host lets fewer sessions on one connection than we do.
-                Err(Refusal::Full) => full.push(place.master()),
-                Err(Refusal::Link(error)) => return Err(error.into()),
-            }
-        };
+        let piped = || Ok([Stdio::piped(), Stdio::piped(), Stdio::piped()]);
+        let (place, child) = session(link, wanted.is_long(), piped).await?;
         let mut channel = Self::new(place, child, bytes)?;
         match channel.first_answer(&word).await {
             Ok(()) => Ok(channel),
@@ -265,14 +256,36 @@ impl From<LinkError> for Refusal {
     }
 }
 
-async fn start(place: &Place, link: &Link) -> Result<Child<Arc<Session>>, Refusal> {
+/// Starts the command in a session, with these streams, in the first place that is free.
+pub(super) async fn session(
+    link: &Link,
+    is_long: bool,
+    mut streams: impl FnMut() -> io::Result<[Stdio; 3]>,
+) -> Result<(Place, Child<Arc<Session>>), LinkError> {
+    let until = Instant::now() + PLACE_WAIT;
+    let mut full = Vec::new();
+    loop {
+        let (sockets, remote) = (&link.sockets, &link.remote);
+        let place = Place::take(sockets, remote, is_long, &mut full, until).await?;
+        match start(&place, link, &mut streams).await {
+            Ok(child) => return Ok((place, child)),
+            // The host lets fewer sessions on one connection than we do.
+            Err(Refusal::Full) => full.push(place.master()),
+            Err(Refusal::Link(error)) => return Err(error),
+        }
+    }
+}
+
+async fn start(
+    place: &Place,
+    link: &Link,
+    mut streams: impl FnMut() -> io::Result<[Stdio; 3]>,
+) -> Result<Child<Arc<Session>>, Refusal> {
     let mut first = true;
     loop {
+        let [input, output, errors] = streams().map_err(LinkError::from)?;
         let mut command = place.session().arc_raw_command(COMMAND);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(input).stdout(output).stderr(errors);
         // The channel is asked for; nothing was sent through it yet.
         let error = match timeout(FIRST_ANSWER, command.spawn()).await {
             Ok(Ok(child)) => return Ok(child),

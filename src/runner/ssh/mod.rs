@@ -18,6 +18,7 @@ mod master;
 mod request;
 mod run;
 mod short;
+mod talk;
 
 use std::fmt;
 use std::io;
@@ -29,6 +30,7 @@ use tokio::time::timeout;
 
 pub use error::LinkError;
 pub use run::Run;
+pub(in crate::runner) use talk::{End, Held, Talk};
 
 use crate::names::Ticket;
 use crate::settings::Remote;

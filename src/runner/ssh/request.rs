@@ -49,6 +49,9 @@ const CHANGES: &str = include_str!("../../../share/remote_changes.py");
 /// What trying them out needs besides.
 const TRIALS: &str = include_str!("../../../share/remote_trials.py");
 
+/// What the warm parent needs besides.
+const WARM: &str = include_str!("../../../share/remote_warm.py");
+
 /// What is wanted there.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
@@ -58,6 +61,8 @@ pub(super) enum Wanted<'a> {
     Resolve(&'a Path),
     /// A command that ends together with the link.
     Run(&'a Plan),
+    /// A process that becomes the warm parent for a program.
+    Warm(&'a Plan),
     /// A detached job, started if it was not yet; read on from these offsets.
     Job(&'a str, [u64; 2], &'a Plan),
     /// A detached job that was started.
@@ -73,7 +78,10 @@ pub(super) enum Wanted<'a> {
 impl Wanted<'_> {
     /// Whether it belongs to a job, which may hold its connection for days.
     pub(super) fn is_long(self) -> bool {
-        matches!(self, Self::Job(..) | Self::Follow(..) | Self::Adopt(..))
+        matches!(
+            self,
+            Self::Warm(_) | Self::Job(..) | Self::Follow(..) | Self::Adopt(..)
+        )
     }
 
     /// Everything that goes to the command's standard input. The answer begins with `word`.
@@ -101,6 +109,10 @@ impl Wanted<'_> {
                 fields.add(b"run");
                 fields.plan(plan)?;
             }
+            Self::Warm(plan) => {
+                fields.add(b"warm");
+                fields.plan(plan)?;
+            }
             Self::Job(name, at, plan) => {
                 fields.add(b"job");
                 fields.add(name.as_bytes());
@@ -125,6 +137,7 @@ impl Wanted<'_> {
         }
         let parts: &[&str] = match self {
             Self::Look | Self::Resolve(_) | Self::Run(_) => &[],
+            Self::Warm(_) => &[WARM],
             Self::Files([b"replace", ..]) => &[DISK, JOBS, FILES, CHANGES],
             Self::Files([b"try", ..]) => &[DISK, JOBS, FILES, TRIALS],
             Self::Files(_) => &[DISK, JOBS, FILES],
@@ -139,10 +152,8 @@ impl Wanted<'_> {
         };
         bytes.push(b'\n');
         let text = format!("{BASE}{}\nmain()\n", parts.concat());
-        bytes.extend_from_slice(
-            format!("{:010}{text}{:010}", text.len(), fields.0.len()).as_bytes(),
-        );
-        bytes.extend_from_slice(&fields.0);
+        bytes.extend_from_slice(format!("{:010}{text}", text.len()).as_bytes());
+        bytes.extend_from_slice(&fields.counted());
         Ok(bytes)
     }
 }
@@ -150,7 +161,21 @@ impl Wanted<'_> {
 /// Byte strings, each with its length before it.
 struct Fields(Vec<u8>);
 
+/// Byte strings as a request has them.
+pub(super) fn counted<'a>(words: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut fields = Fields(Vec::new());
+    words.for_each(|word| fields.add(word));
+    fields.counted()
+}
+
 impl Fields {
+    /// With the length of all before them.
+    fn counted(&self) -> Vec<u8> {
+        let mut bytes = format!("{:010}", self.0.len()).into_bytes();
+        bytes.extend_from_slice(&self.0);
+        bytes
+    }
+
     fn add(&mut self, bytes: &[u8]) {
         self.0
             .extend_from_slice(format!("{}:", bytes.len()).as_bytes());
@@ -206,7 +231,7 @@ mod tests {
     fn the_program_text_is_ascii() {
         // An old Python reads nothing else without being told.
         assert!(
-            [BASE, DISK, JOBS, FILES, CHANGES, TRIALS]
+            [BASE, DISK, JOBS, FILES, CHANGES, TRIALS, WARM]
                 .concat()
                 .is_ascii()
         );

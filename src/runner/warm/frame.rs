@@ -34,6 +34,9 @@ pub(super) fn read(input: &mut impl Read) -> io::Result<Option<Frame>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     }
+    if kind == [b'f'] {
+        return refused(input).map(Some);
+    }
     let number = four(input)?;
     let length = usize::try_from(four(input)?).unwrap_or(usize::MAX);
     if length > LONGEST {
@@ -60,6 +63,25 @@ pub(super) fn read(input: &mut impl Read) -> io::Result<Option<Frame>> {
         ),
         _ => return Err(odd()),
     }))
+}
+
+/// What a process on another host says that could not become the parent: eight hexadecimal digits
+/// of a length, a number, a space, and the reason.
+fn refused(input: &mut impl Read) -> io::Result<Frame> {
+    let mut digits = [0; 8];
+    input.read_exact(&mut digits)?;
+    let digits = std::str::from_utf8(&digits).map_err(|_| odd())?;
+    let length = u64::from_str_radix(digits, 16).map_err(|_| odd())?;
+    let mut content = Vec::new();
+    input
+        .by_ref()
+        .take(length.min(4096))
+        .read_to_end(&mut content)?;
+    let content = String::from_utf8_lossy(&content);
+    let words = content
+        .split_once(' ')
+        .map_or(&*content, |(_, words)| words);
+    Ok(Frame::Unusable(words.to_owned()))
 }
 
 fn four(input: &mut impl Read) -> io::Result<u32> {

@@ -27,18 +27,27 @@ pub(super) enum LauncherError {
     },
 }
 
-/// The program and the words that the kernel starts for this launcher, the launcher itself left out.
+/// How a launcher of this host begins.
 ///
 /// # Errors
-/// When it can't be read, or begins with anything but a Python.
-pub(super) fn interpreter(program: &Path) -> Result<Vec<OsString>, LauncherError> {
+/// When it can't be read.
+pub(super) fn start(program: &Path) -> Result<Vec<u8>, LauncherError> {
     let mut start = Vec::new();
     let read = File::open(program).and_then(|file| file.take(START).read_to_end(&mut start));
     read.map_err(|source| LauncherError::Read {
         program: program.display().to_string(),
         source,
     })?;
-    words(&start).ok_or_else(|| LauncherError::NotPython {
+    Ok(start)
+}
+
+/// The program and the words that the kernel starts for a launcher that begins so, the launcher
+/// itself left out.
+///
+/// # Errors
+/// When it begins with anything but a Python.
+pub(super) fn interpreter(program: &Path, start: &[u8]) -> Result<Vec<OsString>, LauncherError> {
+    words(start).ok_or_else(|| LauncherError::NotPython {
         program: program.display().to_string(),
     })
 }

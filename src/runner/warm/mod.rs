@@ -13,12 +13,13 @@ mod progress;
 
 use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{Ending, GRACE, Plan, StartError, Stop};
+use super::{Ending, GRACE, Host, Plan, StartError, Stop};
 use parent::{Begun, Parent, Recipe, Starting};
 use progress::{Answer, End, Progress};
 
@@ -31,6 +32,9 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// The same after files were replaced, or while they are.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether a parent has ended.
+const TICK: Duration = Duration::from_millis(5);
+
 /// The warm parent, when there is one.
 #[derive(Debug, Clone)]
 pub struct Warm(Arc<Inner>);
@@ -41,6 +45,8 @@ struct Inner {
     commands: String,
     idle: Duration,
     state: Mutex<State>,
+    /// Threads that make or serve a parent.
+    serving: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -77,7 +83,17 @@ impl Warm {
                 parent: Known::None,
                 said: None,
             }),
+            serving: AtomicUsize::new(0),
         }))
+    }
+
+    /// Switches it off and waits at most `limit` until no parent is left.
+    pub fn end(&self, limit: Duration) {
+        self.switch(false);
+        let until = Instant::now() + limit;
+        while self.0.serving.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            std::thread::sleep(TICK);
+        }
     }
 
     /// Switches it on or off; off, there is no parent.
@@ -99,8 +115,8 @@ impl Warm {
     ///
     /// # Errors
     /// When there is no room for its output.
-    pub fn start(&self, plan: &Plan) -> Result<Option<Run>, StartError> {
-        let Some(parent) = self.parent_for(plan) else {
+    pub fn start(&self, host: &Host, plan: &Plan) -> Result<Option<Run>, StartError> {
+        let Some(parent) = self.parent_for(host, plan) else {
             return Ok(None);
         };
         match parent.begin(plan).inspect_err(|_| discard(plan))? {
@@ -136,13 +152,15 @@ impl Warm {
     }
 
     /// The parent that can start this program. Where none was made yet, that begins now.
-    fn parent_for(&self, plan: &Plan) -> Option<Arc<Parent>> {
+    fn parent_for(&self, host: &Host, plan: &Plan) -> Option<Arc<Parent>> {
         if plan.record.is_some() {
             return None;
         }
         let mut state = self.state();
         let wanted = |parent: &Parent| {
-            parent.recipe.program == plan.program && parent.recipe.environment == plan.environment
+            parent.recipe.host == *host
+                && parent.recipe.program == plan.program
+                && parent.recipe.environment == plan.environment
         };
         match &state.parent {
             _ if !state.on => return None,
@@ -152,6 +170,7 @@ impl Warm {
             Known::Not(_) | Known::None => {}
         }
         let recipe = Recipe {
+            host: host.clone(),
             program: plan.program.clone(),
             environment: plan.environment.clone(),
             commands: self.0.commands.clone(),
@@ -159,9 +178,16 @@ impl Warm {
         };
         let warm = self.clone();
         let thread = std::thread::Builder::new().name("barmanapi-warm".to_owned());
-        state.parent = match thread.spawn(move || warm.serve(recipe)) {
-            Ok(_) => Known::Starting,
-            Err(_) => Known::Not(Instant::now() + PAUSE),
+        self.0.serving.fetch_add(1, Ordering::AcqRel);
+        let served = thread.spawn(move || {
+            warm.serve(recipe);
+            warm.0.serving.fetch_sub(1, Ordering::AcqRel);
+        });
+        state.parent = if served.is_ok() {
+            Known::Starting
+        } else {
+            self.0.serving.fetch_sub(1, Ordering::AcqRel);
+            Known::Not(Instant::now() + PAUSE)
         };
         None
     }

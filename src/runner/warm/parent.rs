@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +16,8 @@ use rustix::process::{Pid, Signal};
 use super::frame::{self, Frame};
 use super::launcher::{self, LauncherError};
 use super::progress::{Answer, End, Progress};
-use crate::runner::{Plan, StartError};
+use crate::runner::ssh::{self, LinkError, Talk};
+use crate::runner::{Host, Plan, StartError};
 
 /// What the parent runs.
 const TEXT: &str = concat!(
@@ -36,6 +39,8 @@ const BEGINNING: Duration = Duration::from_secs(5);
 /// What a parent is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Recipe {
+    /// Where it is.
+    pub(super) host: Host,
     /// Barman's launcher.
     pub(super) program: PathBuf,
     /// The environment it is started with.
@@ -55,6 +60,9 @@ pub(super) enum NoParent {
     /// It can't be started.
     #[error("its Python can't be started: {0}")]
     Start(#[source] io::Error),
+    /// There is no way to its host.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// It says that it can't do it.
     #[error("{0}")]
     Unusable(String),
@@ -67,34 +75,104 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn kill(pid: Pid) {
-    if let Err(error) = rustix::process::kill_process(pid, Signal::KILL) {
-        tracing::debug!(%error, "the warm barman has ended already");
+/// Ends a parent's process, which nobody may have waited for.
+#[derive(Debug, Clone)]
+enum Killer {
+    Here(Pid),
+    There(ssh::End),
+}
+
+impl Killer {
+    fn kill(&self) {
+        match self {
+            Self::Here(pid) => {
+                if let Err(error) = rustix::process::kill_process(*pid, Signal::KILL) {
+                    tracing::debug!(%error, "the warm barman has ended already");
+                }
+            }
+            Self::There(end) => end.now(),
+        }
+    }
+
+    /// Waits for something that the process does, and kills it when that takes longer than `limit`.
+    fn within<T>(&self, limit: Duration, wait: impl FnOnce() -> T) -> T {
+        std::thread::scope(|scope| {
+            let (done, ends) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                if ends.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                    self.kill();
+                }
+            });
+            let waited = wait();
+            drop(done);
+            waited
+        })
     }
 }
 
-/// Waits for something that a process does; one that takes longer than `limit` is killed. Nobody
-/// may have waited for its end yet.
-fn within<T>(limit: Duration, pid: Pid, wait: impl FnOnce() -> T) -> T {
-    std::thread::scope(|scope| {
-        let (done, ends) = mpsc::channel::<()>();
-        scope.spawn(move || {
-            if ends.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                kill(pid);
-            }
-        });
-        let waited = wait();
-        drop(done);
-        waited
-    })
+/// What is left of a parent's process once it is killed.
+#[derive(Debug)]
+enum Process {
+    Here(Child),
+    There(ssh::Held),
+}
+
+impl Process {
+    fn wait(self) {
+        match self {
+            // How it ended says nothing more.
+            Self::Here(mut child) => drop(child.wait()),
+            Self::There(held) => held.wait(),
+        }
+    }
+}
+
+impl Recipe {
+    /// The words of the parent's process, by how the launcher begins.
+    fn words(&self, launcher: &[u8]) -> Result<Vec<OsString>, NoParent> {
+        let mut words = launcher::interpreter(&self.program, launcher)?;
+        words.extend(["-c", READER].map(OsString::from));
+        words.push(self.program.clone().into_os_string());
+        words.push(self.idle.as_secs_f64().to_string().into());
+        words.push(self.commands.clone().into());
+        Ok(words)
+    }
+
+    fn start_here(&self) -> Result<Child, NoParent> {
+        let words = self.words(&launcher::start(&self.program)?)?;
+        let (program, words) = words.split_first().ok_or(NoParent::Ended)?;
+        Command::new(program)
+            .args(words)
+            .env_clear()
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(NoParent::Start)
+    }
+
+    /// A plan that says all of it that another host is told at first.
+    fn plan(&self) -> Plan {
+        Plan {
+            program: self.program.clone(),
+            arguments: Vec::new(),
+            environment: self.environment.clone(),
+            stdout: PathBuf::new(),
+            stderr: PathBuf::new(),
+            record: None,
+        }
+    }
 }
 
 /// A started parent that is not ready yet.
 #[derive(Debug)]
 pub(super) struct Starting {
-    child: Child,
-    input: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    process: Process,
+    killer: Killer,
+    input: File,
+    answers: BufReader<File>,
 }
 
 impl Starting {
@@ -103,61 +181,67 @@ impl Starting {
     /// # Errors
     /// When the launcher tells no Python, or it can't be started.
     pub(super) fn start(recipe: &Recipe) -> Result<Self, NoParent> {
-        let words = launcher::interpreter(&recipe.program)?;
-        let (program, words) = words.split_first().ok_or(NoParent::Ended)?;
-        let mut child = Command::new(program)
-            .args(words)
-            .args(["-c", READER])
-            .arg(&recipe.program)
-            .arg(recipe.idle.as_secs_f64().to_string())
-            .arg(&recipe.commands)
-            .env_clear()
-            .envs(recipe.environment.iter().map(|(key, value)| (key, value)))
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(NoParent::Start)?;
-        let (input, answers) = (child.stdin.take(), child.stdout.take());
-        let (Some(input), Some(answers)) = (input, answers) else {
-            return Err(NoParent::Ended);
-        };
-        Ok(Self {
-            child,
-            input,
-            answers: BufReader::new(answers),
-        })
+        match &recipe.host {
+            Host::Here => {
+                let mut child = recipe.start_here()?;
+                let killer = Killer::Here(Pid::from_child(&child));
+                let (Some(input), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+                    return Err(NoParent::Ended);
+                };
+                Ok(Self {
+                    process: Process::Here(child),
+                    killer,
+                    input: File::from(OwnedFd::from(input)),
+                    answers: BufReader::new(File::from(OwnedFd::from(answers))),
+                })
+            }
+            Host::There(link) => {
+                let mut talk = Talk::open(link, &recipe.plan())?;
+                let killer = Killer::There(talk.end.clone());
+                killer.within(READY, || talk.introduce(|launcher| recipe.words(launcher)))?;
+                let (input, answers, _, held) = talk.split();
+                Ok(Self {
+                    process: Process::There(held),
+                    killer,
+                    input,
+                    answers,
+                })
+            }
+        }
     }
 
     /// Waits until it is ready, and returns what is needed to serve it.
     ///
     /// # Errors
     /// When it says that it can't, or ends.
-    pub(super) fn ready(mut self, recipe: Recipe) -> Result<(Arc<Parent>, Service), NoParent> {
-        let pid = Pid::from_child(&self.child);
-        let first = within(READY, pid, || {
+    pub(super) fn ready(self, recipe: Recipe) -> Result<(Arc<Parent>, Service), NoParent> {
+        let Self {
+            process,
+            killer,
+            mut input,
+            mut answers,
+        } = self;
+        let first = killer.within(READY, || {
             let text = format!("{:010}{TEXT}", TEXT.len());
-            self.input.write_all(text.as_bytes())?;
-            frame::read(&mut self.answers)
+            input.write_all(text.as_bytes())?;
+            frame::read(&mut answers)
         });
         if matches!(first, Ok(Some(Frame::Ready))) {
             let parent = Arc::new(Parent {
                 recipe,
-                input: Mutex::new(self.input),
+                input: Mutex::new(input),
                 runs: Mutex::default(),
-                pid,
+                killer,
             });
             let service = Service {
                 parent: Arc::clone(&parent),
-                child: self.child,
-                answers: self.answers,
+                process,
+                answers,
             };
             return Ok((parent, service));
         }
-        kill(pid);
-        // It ends at once, and how says nothing more.
-        drop(self.child.wait());
+        killer.kill();
+        process.wait();
         Err(match first {
             Ok(Some(Frame::Unusable(why))) => NoParent::Unusable(why),
             _ => NoParent::Ended,
@@ -169,8 +253,8 @@ impl Starting {
 #[derive(Debug)]
 pub(super) struct Service {
     parent: Arc<Parent>,
-    child: Child,
-    answers: BufReader<ChildStdout>,
+    process: Process,
+    answers: BufReader<File>,
 }
 
 impl Service {
@@ -185,12 +269,11 @@ impl Service {
             std::mem::take(&mut runs.open)
         };
         gone();
-        kill(self.parent.pid);
+        self.parent.killer.kill();
         for progress in left.into_values() {
             progress.lose();
         }
-        // It ends at once, and how says nothing more.
-        drop(self.child.wait());
+        self.process.wait();
     }
 }
 
@@ -198,9 +281,9 @@ impl Service {
 #[derive(Debug)]
 pub(super) struct Parent {
     pub(super) recipe: Recipe,
-    input: Mutex<ChildStdin>,
+    input: Mutex<File>,
     runs: Mutex<Runs>,
-    pid: Pid,
+    killer: Killer,
 }
 
 #[derive(Debug, Default)]
@@ -275,7 +358,7 @@ impl Parent {
     pub(super) fn kill(&self) {
         let runs = held(&self.runs);
         if !runs.gone {
-            kill(self.pid);
+            self.killer.kill();
         }
     }
 
@@ -290,7 +373,7 @@ impl Parent {
         match frame {
             Frame::Begun(number, pid) => {
                 if let Some(progress) = of(number) {
-                    progress.begun(pid);
+                    progress.begun((self.recipe.host == Host::Here).then_some(pid));
                 }
             }
             Frame::Output(number, stream, bytes) => {

@@ -82,10 +82,10 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    /// It runs, as this process.
-    pub(super) fn begun(&self, pid: i32) {
+    /// It runs, as this process of this host if it is one.
+    pub(super) fn begun(&self, pid: Option<i32>) {
         // One that has ended already is nobody to be signalled.
-        let process = Identity::of(pid).ok().flatten();
+        let process = pid.and_then(|pid| Identity::of(pid).ok().flatten());
         self.change(|state| {
             state.begun = true;
             state.process = process;

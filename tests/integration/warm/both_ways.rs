@@ -35,7 +35,7 @@ fn every_command_that_only_reads_says_the_same_warm_and_started_anew() {
 }
 
 /// An answer without what a clock has a part in.
-fn without_clocks(mut answer: Value) -> Value {
+pub(super) fn without_clocks(mut answer: Value) -> Value {
     let parts = answer.as_object_mut().unwrap();
     for part in ["started_at", "ended_at", "duration_ms"] {
         parts.remove(part);
