@@ -19,6 +19,8 @@ def warm(link, fields):
             signal.signal(number, signal.SIG_DFL)
         except (EnvironmentError, ValueError, RuntimeError):
             pass
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.chdir(plan.folder)
     os.umask(0o022)
     os.dup2(os.open("/dev/null", os.O_RDWR), 2)

@@ -11,9 +11,9 @@
 #         X  ended: 'e' or 's', and the exit code or the signal
 #
 # The end of standard input is the end of the parent and of whatever runs. The child runs the
-# launcher itself, so what it prints, writes, locks and returns is Barman's own. warm_barman.py
-# follows this text, and then a call of main(). Python 3; an older one gives up at the first line
-# that it can't read.
+# launcher itself, so what it prints, writes, locks and returns is Barman's own. warm_child.py and
+# warm_barman.py follow this text, and then a call of main(). Python 3; an older one gives up at the
+# first line that it can't read.
 
 import ast
 import os
@@ -27,9 +27,11 @@ HEADER = struct.Struct("!cII")
 NUMBER = struct.Struct("!I")
 CHUNK = 65536
 MOST_CHILDREN = 64
-MOST_REQUEST = 1024 * 1024
+MOST_REQUEST = 64 * 1024
 # The parent is replaced when it has grown by this many KiB.
 GROWTH = 16 * 1024
+# Signals that wait while a child is made.
+HELD = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 # What Python, its libraries and the loader read at their start and never again.
 FIXED = (b"HOME", b"LANG", b"LANGUAGE", b"PATH", b"TZ")
 FIXED_BEGINNINGS = (b"LC_", b"LD_", b"PYTHON", b"GLIBC_", b"MALLOC_", b"OPENSSL_", b"SSL_")
@@ -43,95 +45,6 @@ class Unusable(Exception):
 
 def is_fixed(name):
     return name in FIXED or name.startswith(FIXED_BEGINNINGS)
-
-
-# The child
-
-
-def become(launcher, code, words, environment, out, err, highest):
-    """The child, from the fork to its end."""
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        os.closerange(3, highest + 1)
-        os.environb.clear()
-        os.environb.update(environment)
-        time.tzset()
-        os.chdir("/")
-        os.umask(0o022)
-        sys.argv = [launcher] + [os.fsdecode(word) for word in words]
-        main = type(sys)("__main__")
-        main.__file__ = launcher
-        main.__builtins__ = __builtins__
-        sys.modules["__main__"] = main
-        os._exit(end(run(code, main.__dict__)))
-    finally:
-        # Whatever happens, no child goes on as a parent.
-        os._exit(127)
-
-
-def run(code, names):
-    """Runs the launcher; the exit code that Python would end with."""
-    try:
-        exec(code, names)
-    except SystemExit as leave:
-        return exit_code(leave)
-    except BaseException as error:
-        # Without the frame of this text, as if the launcher had been started.
-        try:
-            sys.excepthook(type(error), error, error.__traceback__.tb_next)
-        except BaseException:
-            pass
-        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
-    return 0
-
-
-def exit_code(leave):
-    code = leave.code
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    try:
-        sys.stderr.write("%s\n" % (code,))
-    except Exception:
-        pass
-    return 1
-
-
-def end(code):
-    """What Python does before a process ends."""
-    import atexit
-
-    threading = sys.modules.get("threading")
-    try:
-        if threading is not None:
-            threading._shutdown()
-        atexit._run_exitfuncs()
-    except BaseException:
-        pass
-    try:
-        if sys.stdout is not None and not sys.stdout.closed:
-            sys.stdout.flush()
-    except BaseException:
-        code = 120
-    try:
-        if sys.stderr is not None and not sys.stderr.closed:
-            sys.stderr.flush()
-    except BaseException:
-        code = 120
-    if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    return code
-
-
-# The parent
 
 
 class Child:
@@ -160,6 +73,8 @@ class Parent:
         self.environment = dict(os.environb)
         self.retiring = False
         self.forks = 0
+        self.pid = os.getpid()
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     def say(self, kind, number=0, content=b""):
         rest = HEADER.pack(kind, number, len(content)) + content
@@ -168,9 +83,13 @@ class Parent:
 
     def prepare(self):
         self.code = load_launcher(self.launcher)
-        import_barman(self.launcher)
+        hold_silent(lambda: import_barman(self.launcher))
         warm_up()
         hide_own_frames()
+        self.last_wish = last_wish()
+        if len(os.listdir("/proc/self/task")) != 1:
+            # A fork would have this one alone, with whatever the others were about to do.
+            raise Unusable("barman starts threads when it is imported")
         self.made = Made(self.launcher)
         import gc
 
@@ -182,7 +101,7 @@ class Parent:
         os.set_blocking(wake, False)
         os.set_blocking(self.waker, False)
         self.wake = wake
-        signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.waker)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.poll = select.poll()
         for descriptor in (self.control, self.wake):
@@ -274,15 +193,19 @@ class Parent:
             opened += os.pipe()
             out, out_end, err, err_end = opened
             highest = max(self.control, self.answers, self.wake, self.waker, *opened, *self.streams)
+            # A stop that meets the child before it is one must not make it act as its parent.
+            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
             pid = os.fork()
+            if pid == 0:
+                environment = dict(self.environment)
+                environment.update(given)
+                become(self, words, environment, out_end, err_end, highest)
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)
             raise
-        if pid == 0:
-            environment = dict(self.environment)
-            environment.update(given)
-            become(self.launcher, self.code, words, environment, out_end, err_end, highest)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         os.close(out_end)
         os.close(err_end)
         child = Child(number, pid, {out: b"O", err: b"E"})
@@ -350,6 +273,8 @@ class Parent:
                 signal_group(child.pid, content[0])
 
     def leave(self):
+        if os.getpid() != self.pid:
+            os._exit(127)
         for child in self.children.values():
             signal_group(child.pid, signal.SIGKILL)
 
@@ -385,6 +310,13 @@ def read_request(content):
     return words, dict(zip(pairs[::2], pairs[1::2]))
 
 
+def point_streams_at(path):
+    nothing = os.open(path, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
 def main():
     launcher, idle, names = sys.argv[1:4]
     # Descriptors that the starter left open must not reach Barman.
@@ -396,22 +328,19 @@ def main():
         pass
     control, answers = os.dup(0), os.dup(1)
     # Python's own standard streams stay as they are made at a start; nothing is ever written there.
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
+    point_streams_at(os.devnull)
     parent = Parent(launcher, float(idle), set(names.split(",")), control, answers)
     try:
         if not os.path.isabs(launcher):
             raise Unusable("the launcher's path is not absolute")
         parent.prepare()
-    except Unusable as error:
-        parent.say(b"F", 0, str(error).encode("utf-8", "replace"))
+    except Exception as error:
+        why = str(error) if isinstance(error, Unusable) else "%s: %s" % (type(error).__name__, error)
+        parent.say(b"F", 0, why.encode("utf-8", "replace")[:4096])
         os._exit(1)
     parent.say(b"H")
     try:
         parent.serve()
     finally:
-        # Only the parent comes here: a child ends where it was forked.
         parent.leave()
         os._exit(0)

@@ -1,4 +1,4 @@
-# Second part of the warm parent: how Barman is made ready, and what the parent was made of.
+# Third part of the warm parent: how Barman is made ready, and what the parent was made of.
 
 def load_launcher(path):
     """The launcher's code, when it does nothing before it imports Barman and calls it."""
@@ -22,7 +22,9 @@ def is_plain(statement):
     if isinstance(statement, ast.Assign):
         return all(isinstance(target, ast.Name) and target.id == "__requires__" for target in statement.targets)
     if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Constant) or "setdefault" in ast.dump(statement.value)
+        # A text is a Str until Python 3.7.
+        is_text = type(statement.value).__name__ in ("Constant", "Str")
+        return is_text or "setdefault" in ast.dump(statement.value)
     return isinstance(statement, ast.If) and "'__main__'" in ast.dump(statement.test)
 
 
@@ -35,7 +37,7 @@ def starts_barman(tree):
         isinstance(node, ast.ImportFrom) and node.module == "barman.cli" and [name.name for name in node.names] == ["main"]
         for node in ast.walk(tree)
     )
-    return imported or ("'console_scripts'" in text and "value='barman'" in text)
+    return imported or ("'console_scripts'" in text and "='barman'" in text)
 
 
 def import_barman(launcher):
@@ -48,27 +50,54 @@ def import_barman(launcher):
     sys.argv = [launcher]
     try:
         import barman.cli
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Unusable("barman.cli can't be imported: %s" % type(error).__name__)
-    try:
-        import inspect
+    import inspect
 
+    try:
         from barman.command_wrappers import BarmanSubProcess
     except ImportError:
-        return
+        raise Unusable("it is not known how this barman starts its helpers")
     command = inspect.signature(BarmanSubProcess.__init__).parameters.get("command")
     if command is None or command.default != launcher:
         raise Unusable("barman's helpers would not be started by its launcher")
 
 
+def hold_silent(work):
+    """Calls it. What it prints, as warnings are, each start would print and no child."""
+    heard, said = os.pipe()
+    os.set_blocking(heard, False)
+    os.set_blocking(said, False)
+    for descriptor in (1, 2):
+        os.dup2(said, descriptor)
+    os.close(said)
+    try:
+        work()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        point_streams_at(os.devnull)
+    try:
+        words = os.read(heard, CHUNK)
+    except BlockingIOError:
+        words = b""
+    os.close(heard)
+    if words:
+        raise Unusable("barman prints when it is imported")
+
+
 def warm_up():
     """Fills what each process fills once. What fails here is filled by each child."""
-    steps = (warm_sources, warm_codecs, warm_configuration, warm_parser)
-    for step in steps:
-        try:
-            step()
-        except Exception:
-            pass
+    import warnings
+
+    # One that was given here would not be given again.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for step in (warm_sources, warm_codecs, warm_configuration, warm_parser):
+            try:
+                step()
+            except (Exception, SystemExit):
+                pass
 
 
 def warm_sources():
@@ -175,7 +204,9 @@ def started():
     """When this process was started, by the clock that files have."""
     with open("/proc/self/stat") as file:
         ticks = int(file.read().rsplit(")", 1)[1].split()[19])
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    with open("/proc/uptime") as file:
+        since_boot = float(file.read().split()[0])
+    return time.time() - since_boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Made:

@@ -247,14 +247,13 @@ async fn serve(
         () = stopped => {}
         _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
     }
-    if let Host::There(link) = host {
-        blocking::run(move || {
-            // It uses a connection.
-            ending.end_warm();
+    blocking::run(move || {
+        ending.end_warm();
+        if let Host::There(link) = host {
             link.end_unused();
-        })
-        .await?;
-    }
+        }
+    })
+    .await?;
     Ok(())
 }
 

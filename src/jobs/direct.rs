@@ -128,11 +128,14 @@ fn run_in(
     // A request that is gone needs no answer.
     let answer = |outcome| drop(sender.send(outcome));
     let left = || until.saturating_duration_since(Instant::now());
+    let refused = |error| match error {
+        // The way to the host takes longer than anybody waits: a ticket can wait.
+        StartError::Link(_) if left().is_zero() => Ok(Outcome::TimedOut),
+        error => Err(error.into()),
+    };
     let mut process = match start(warm, &run.host, &plan, left()) {
         Ok(process) => process,
-        // The way to the host takes longer than anybody waits: a ticket can wait.
-        Err(StartError::Link(_)) if left().is_zero() => return answer(Ok(Outcome::TimedOut)),
-        Err(error) => return answer(Err(error.into())),
+        Err(error) => return answer(refused(error)),
     };
     let outputs = Outputs::open(&plan, run.raw, output_limit);
     let mut outputs = match outputs {
@@ -154,14 +157,17 @@ fn run_in(
             // It only reads, so it can begin anew, and plainly.
             Err(error) if is_gone(&error) => {
                 warm::discard(&plan);
-                let anew = Run::start(&run.host, &plan, left).map_err(DirectError::from);
-                let anew = anew.and_then(|process| {
-                    Ok((process, Outputs::open(&plan, run.raw, output_limit)?))
-                });
-                match anew {
-                    Ok(anew) => (process, outputs) = anew,
-                    Err(error) => return answer(Err(error)),
-                }
+                process = match Run::start(&run.host, &plan, left) {
+                    Ok(process) => process,
+                    Err(error) => return answer(refused(error)),
+                };
+                outputs = match Outputs::open(&plan, run.raw, output_limit) {
+                    Ok(outputs) => outputs,
+                    Err(error) => {
+                        answer(Err(error.into()));
+                        return stop(&mut process, None);
+                    }
+                };
             }
             Err(error) => return answer(Err(cut(error))),
         }

@@ -1,13 +1,15 @@
 //! Commands that only read, from a Barman that is kept warm.
 
 mod both_ways;
+mod load;
 mod over_ssh;
 mod parent;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::rig::{Answer, Barman, Server, Site, User};
+use crate::rig::{Answer, Barman, Lab, Server, Site, User};
 
 /// A site over the lab's Barman.
 struct Bench {
@@ -39,9 +41,9 @@ impl Bench {
     /// The same, with a warm parent that has begun to work.
     fn warmed(&self) -> Asker<'_> {
         let asker = self.started();
-        asker.get("/barman/list-servers").expect(200);
         eventually("a parent that works", || {
-            asker.get("/barman/list-servers").expect(200);
+            // Where nobody may wait for long, a plain start may take longer than that.
+            asker.get("/barman/list-servers");
             asker.worked() > 0
         });
         asker
@@ -60,12 +62,7 @@ impl Asker<'_> {
 
     /// The warm parents of the service.
     fn parents(&self) -> Vec<i32> {
-        let own = self.bench.server.pid().to_string();
-        let found = fs::read_dir("/proc").unwrap().flatten();
-        let pids = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| stat(*pid).is_some_and(|fields| fields[1] == own))
-            .filter(|pid| is_warm(*pid))
-            .collect()
+        parents_of(self.bench.server.pid())
     }
 
     /// What the children of the warm parents have cost: page faults of those that have ended.
@@ -73,6 +70,57 @@ impl Asker<'_> {
         let faults = |pid: i32| stat(pid)?[8].parse::<u64>().ok();
         self.parents().into_iter().filter_map(faults).sum()
     }
+}
+
+/// A launcher of the lab's Barman, and a virtual environment that can be gone for a while.
+struct OwnVenv {
+    folder: PathBuf,
+}
+
+impl OwnVenv {
+    fn new() -> Self {
+        let lab = Lab::get();
+        let own = Self {
+            folder: lab.folder("own"),
+        };
+        own.show();
+        let text = fs::read_to_string(lab.fact("BARMAN")).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        let python = own.folder.join("venv/bin/python3");
+        let text = format!("#!{}\n{rest}", python.display());
+        lab.write(&own.launcher(), &text, 0o755);
+        own
+    }
+
+    fn launcher(&self) -> PathBuf {
+        self.folder.join("barman")
+    }
+
+    fn show(&self) {
+        let python = PathBuf::from(Lab::get().fact("BARMAN_PYTHON"));
+        let venv = python.parent().unwrap().parent().unwrap();
+        std::os::unix::fs::symlink(venv, self.folder.join("venv")).unwrap();
+    }
+
+    fn hide(&self) {
+        fs::remove_file(self.folder.join("venv")).unwrap();
+    }
+}
+
+impl Drop for OwnVenv {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// The warm parents of a service.
+fn parents_of(service: u32) -> Vec<i32> {
+    let own = service.to_string();
+    let found = fs::read_dir("/proc").unwrap().flatten();
+    let pids = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|fields| fields[1] == own))
+        .filter(|pid| is_warm(*pid))
+        .collect()
 }
 
 /// Whether a process runs the text of the warm parent.

@@ -16,6 +16,10 @@ pub(super) enum Stream {
     Err,
 }
 
+/// The longest request that is made: so many as can be on their way at once fit into a pipe, and
+/// nobody waits for a parent that takes none.
+const LONGEST_REQUEST: usize = 4096;
+
 /// What the parent says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
@@ -99,7 +103,8 @@ fn odd() -> io::Error {
     io::Error::other("the warm parent says something odd")
 }
 
-/// A request to run something; `None` when it holds what no program can be given.
+/// A request to run something; `None` when it is longer than is
+/// ever needed, or holds what no program can be given.
 pub(super) fn request(number: u32, plan: &Plan) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     let mut add = |field: &[u8]| {
@@ -116,7 +121,7 @@ pub(super) fn request(number: u32, plan: &Plan) -> Option<Vec<u8>> {
         add(key.as_bytes())?;
         add(value.as_bytes())?;
     }
-    (content.len() <= LONGEST).then(|| framed(b'R', number, &content))
+    (content.len() <= LONGEST_REQUEST).then(|| framed(b'R', number, &content))
 }
 
 /// A request to signal the group of a run.

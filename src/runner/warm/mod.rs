@@ -10,6 +10,7 @@ mod frame;
 mod launcher;
 mod parent;
 mod progress;
+mod starting;
 
 use std::fs;
 use std::io;
@@ -20,17 +21,26 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{Ending, GRACE, Host, Plan, StartError, Stop};
-use parent::{Begun, Parent, Recipe, Starting};
+use parent::{BEGINNING, Begun, Parent};
 use progress::{Answer, End, Progress};
+use starting::{Recipe, Starting};
 
 /// How long a parent without work is kept.
 pub const IDLE: Duration = Duration::from_secs(600);
 
-/// How long it is left at that after no parent could be made.
-const PAUSE: Duration = Duration::from_secs(30);
+/// How long it is left at that when no parent could be made, or one did not last; twice as long
+/// each time until [`LONGEST_PAUSE`]. To make one costs as much as a plain start, so what fails
+/// again and again must not be tried for each command.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The same after files were replaced, or while they are.
-const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A parent that lived so long did last.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// So often files may be found while they are being replaced before the log is told.
+const UPGRADE: u32 = 6;
 
 /// How often it is looked whether a parent has ended.
 const TICK: Duration = Duration::from_millis(5);
@@ -53,8 +63,31 @@ struct Inner {
 struct State {
     on: bool,
     parent: Known,
+    /// How often there was none, or none that lasted, without a break.
+    failures: u32,
     /// Why there was none, as the log was told.
     said: Option<String>,
+}
+
+impl State {
+    /// No parent for a while.
+    fn pause(&mut self) {
+        let longer = 1 << self.failures.min(16);
+        self.failures = self.failures.saturating_add(1);
+        self.parent = Known::Not(Instant::now() + LONGEST_PAUSE.min(FIRST_PAUSE * longer));
+    }
+
+    /// The same if this is the parent that there was.
+    fn lost(&mut self, parent: &Arc<Parent>) -> bool {
+        let was = matches!(&self.parent, Known::Ready(known) if Arc::ptr_eq(known, parent));
+        if was && parent.since.elapsed() >= LASTING {
+            self.failures = 0;
+            self.parent = Known::None;
+        } else if was {
+            self.pause();
+        }
+        was
+    }
 }
 
 #[derive(Debug)]
@@ -81,6 +114,7 @@ impl Warm {
             state: Mutex::new(State {
                 on: false,
                 parent: Known::None,
+                failures: 0,
                 said: None,
             }),
             serving: AtomicUsize::new(0),
@@ -98,9 +132,16 @@ impl Warm {
 
     /// Switches it on or off; off, there is no parent.
     pub fn switch(&self, on: bool) {
-        let mut state = self.state();
-        state.on = on;
-        if !on && let Known::Ready(parent) = std::mem::replace(&mut state.parent, Known::None) {
+        let parent = {
+            let mut state = self.state();
+            if state.on == on {
+                return;
+            }
+            state.on = on;
+            state.failures = 0;
+            std::mem::replace(&mut state.parent, Known::None)
+        };
+        if let Known::Ready(parent) = parent {
             // What it runs begins anew, plainly.
             parent.kill();
         }
@@ -131,23 +172,13 @@ impl Warm {
             })),
             Begun::No(why) => {
                 discard(plan);
-                if why == Answer::Outdated {
-                    self.replace(&parent);
+                if why != Answer::Refused && self.state().lost(&parent) && why == Answer::Outdated {
+                    tracing::info!(
+                        "barman was replaced, or its warm parent has grown: another one is made"
+                    );
                 }
                 Ok(None)
             }
-        }
-    }
-
-    /// A later command makes another parent; this one ends with the last of its runs.
-    fn replace(&self, parent: &Arc<Parent>) {
-        let mut state = self.state();
-        if is_same(&state.parent, parent) {
-            tracing::info!(
-                "barman was replaced, or its warm parent has grown: another one is made"
-            );
-            // Files that change all the time must not cost more than they would without a parent.
-            state.parent = Known::Not(Instant::now() + SHORT_PAUSE);
         }
     }
 
@@ -183,12 +214,12 @@ impl Warm {
             warm.serve(recipe);
             warm.0.serving.fetch_sub(1, Ordering::AcqRel);
         });
-        state.parent = if served.is_ok() {
-            Known::Starting
+        if served.is_ok() {
+            state.parent = Known::Starting;
         } else {
             self.0.serving.fetch_sub(1, Ordering::AcqRel);
-            Known::Not(Instant::now() + PAUSE)
-        };
+            state.pause();
+        }
         None
     }
 
@@ -212,30 +243,23 @@ impl Warm {
         }
         let warm = self.clone();
         service.run(move || {
-            let mut state = warm.state();
-            if is_same(&state.parent, &parent) {
-                state.parent = Known::None;
-            }
+            warm.state().lost(&parent);
         });
     }
 
     /// No parent for a while; the log is told of a reason once.
     fn do_without(&self, why: &str) {
         let mut state = self.state();
-        let passing = why.ends_with("is being replaced");
-        let pause = if passing { SHORT_PAUSE } else { PAUSE };
         if matches!(state.parent, Known::Starting) {
-            state.parent = Known::Not(Instant::now() + pause);
+            state.pause();
         }
+        // What is being installed will soon be there.
+        let passing = why.ends_with("is being replaced") && state.failures < UPGRADE;
         if !passing && state.said.as_deref() != Some(why) {
             tracing::warn!(%why, "barman can't be kept warm: each command starts it anew");
             state.said = Some(why.to_owned());
         }
     }
-}
-
-fn is_same(known: &Known, parent: &Arc<Parent>) -> bool {
-    matches!(known, Known::Ready(known) if Arc::ptr_eq(known, parent))
 }
 
 /// Removes what a run that did not come to its end has left, since each start makes its own files.
@@ -279,12 +303,15 @@ impl Run {
     /// # Errors
     /// With [`Gone`] when the parent is gone, and when the output can't be kept.
     pub fn wait(&mut self, limit: Duration) -> io::Result<Option<Ending>> {
-        if let Some((_, since)) = self.stopping
-            && !self.killed
-            && since.elapsed() >= GRACE
-        {
-            self.killed = true;
-            self.parent.signal(self.number, Signal::KILL)?;
+        if let Some((_, since)) = self.stopping {
+            if !self.killed && since.elapsed() >= GRACE {
+                self.killed = true;
+                self.parent.signal(self.number, Signal::KILL)?;
+            }
+            if since.elapsed() >= GRACE + BEGINNING {
+                // Its parent does not do what it is told.
+                self.parent.kill();
+            }
         }
         match self.progress.end_within(limit) {
             None => Ok(None),
@@ -325,5 +352,36 @@ impl Drop for Run {
         if !self.ended && self.parent.signal(self.number, Signal::KILL).is_err() {
             self.parent.kill();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_again_and_again_is_tried_less_and_less_often() {
+        let warm = Warm::new(&[], IDLE);
+        warm.switch(true);
+        let pause = || {
+            warm.state().parent = Known::Starting;
+            let now = Instant::now();
+            warm.do_without("it fails");
+            match warm.state().parent {
+                Known::Not(until) => until - now,
+                _ => panic!("no pause"),
+            }
+        };
+        let mut last = pause();
+        assert!(last >= FIRST_PAUSE && last < FIRST_PAUSE * 2);
+        for _ in 0..20 {
+            let next = pause();
+            assert!(next > last || next >= LONGEST_PAUSE, "{next:?}");
+            last = next;
+        }
+        assert!(last < LONGEST_PAUSE * 2);
+        warm.switch(false);
+        warm.switch(true);
+        assert!(pause() < FIRST_PAUSE * 2);
     }
 }

@@ -1,252 +1,23 @@
-//! One warm parent: its process, and the runs that are its children.
+//! One warm parent that is ready, and the runs that are its children.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use super::frame::{self, Frame};
-use super::launcher::{self, LauncherError};
 use super::progress::{Answer, End, Progress};
-use crate::runner::ssh::{self, LinkError, Talk};
+use super::starting::{Killer, Process, Recipe};
 use crate::runner::{Host, Plan, StartError};
 
-/// What the parent runs.
-const TEXT: &str = concat!(
-    include_str!("../../../share/warm.py"),
-    include_str!("../../../share/warm_barman.py"),
-    "\nmain()\n"
-);
-
-/// Reads the text that follows its length and runs it, so that no process list shows it.
-const READER: &str = "import os;r=lambda n,b:b if len(b)>=n else r(n,b+(os.read(0,n-len(b))or os._exit(0)));\
-    exec(compile(r(int(r(10,b'')),b''),'<barmanapi warm>','exec'))";
-
-/// How long it may take until it is ready. It needs about 150 ms.
-const READY: Duration = Duration::from_secs(60);
-
 /// How long it may take to begin a run. It needs about 2 ms.
-const BEGINNING: Duration = Duration::from_secs(5);
-
-/// What a parent is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recipe {
-    /// Where it is.
-    pub(super) host: Host,
-    /// Barman's launcher.
-    pub(super) program: PathBuf,
-    /// The environment it is started with.
-    pub(super) environment: Vec<(OsString, OsString)>,
-    /// The commands it takes.
-    pub(super) commands: String,
-    /// Without work for so long, it ends.
-    pub(super) idle: Duration,
-}
-
-/// Why there is no parent.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NoParent {
-    /// The launcher tells no Python.
-    #[error(transparent)]
-    Launcher(#[from] LauncherError),
-    /// It can't be started.
-    #[error("its Python can't be started: {0}")]
-    Start(#[source] io::Error),
-    /// There is no way to its host.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// It says that it can't do it.
-    #[error("{0}")]
-    Unusable(String),
-    /// It ended before it was ready.
-    #[error("its Python ended before it was ready")]
-    Ended,
-}
+pub(super) const BEGINNING: Duration = Duration::from_secs(5);
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends a parent's process, which nobody may have waited for.
-#[derive(Debug, Clone)]
-enum Killer {
-    Here(Pid),
-    There(ssh::End),
-}
-
-impl Killer {
-    fn kill(&self) {
-        match self {
-            Self::Here(pid) => {
-                if let Err(error) = rustix::process::kill_process(*pid, Signal::KILL) {
-                    tracing::debug!(%error, "the warm barman has ended already");
-                }
-            }
-            Self::There(end) => end.now(),
-        }
-    }
-
-    /// Waits for something that the process does, and kills it when that takes longer than `limit`.
-    fn within<T>(&self, limit: Duration, wait: impl FnOnce() -> T) -> T {
-        std::thread::scope(|scope| {
-            let (done, ends) = mpsc::channel::<()>();
-            scope.spawn(move || {
-                if ends.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                    self.kill();
-                }
-            });
-            let waited = wait();
-            drop(done);
-            waited
-        })
-    }
-}
-
-/// What is left of a parent's process once it is killed.
-#[derive(Debug)]
-enum Process {
-    Here(Child),
-    There(ssh::Held),
-}
-
-impl Process {
-    fn wait(self) {
-        match self {
-            // How it ended says nothing more.
-            Self::Here(mut child) => drop(child.wait()),
-            Self::There(held) => held.wait(),
-        }
-    }
-}
-
-impl Recipe {
-    /// The words of the parent's process, by how the launcher begins.
-    fn words(&self, launcher: &[u8]) -> Result<Vec<OsString>, NoParent> {
-        let mut words = launcher::interpreter(&self.program, launcher)?;
-        words.extend(["-c", READER].map(OsString::from));
-        words.push(self.program.clone().into_os_string());
-        words.push(self.idle.as_secs_f64().to_string().into());
-        words.push(self.commands.clone().into());
-        Ok(words)
-    }
-
-    fn start_here(&self) -> Result<Child, NoParent> {
-        let words = self.words(&launcher::start(&self.program)?)?;
-        let (program, words) = words.split_first().ok_or(NoParent::Ended)?;
-        Command::new(program)
-            .args(words)
-            .env_clear()
-            .envs(self.environment.iter().map(|(key, value)| (key, value)))
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(NoParent::Start)
-    }
-
-    /// A plan that says all of it that another host is told at first.
-    fn plan(&self) -> Plan {
-        Plan {
-            program: self.program.clone(),
-            arguments: Vec::new(),
-            environment: self.environment.clone(),
-            stdout: PathBuf::new(),
-            stderr: PathBuf::new(),
-            record: None,
-        }
-    }
-}
-
-/// A started parent that is not ready yet.
-#[derive(Debug)]
-pub(super) struct Starting {
-    process: Process,
-    killer: Killer,
-    input: File,
-    answers: BufReader<File>,
-}
-
-impl Starting {
-    /// Starts a parent.
-    ///
-    /// # Errors
-    /// When the launcher tells no Python, or it can't be started.
-    pub(super) fn start(recipe: &Recipe) -> Result<Self, NoParent> {
-        match &recipe.host {
-            Host::Here => {
-                let mut child = recipe.start_here()?;
-                let killer = Killer::Here(Pid::from_child(&child));
-                let (Some(input), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-                    return Err(NoParent::Ended);
-                };
-                Ok(Self {
-                    process: Process::Here(child),
-                    killer,
-                    input: File::from(OwnedFd::from(input)),
-                    answers: BufReader::new(File::from(OwnedFd::from(answers))),
-                })
-            }
-            Host::There(link) => {
-                let mut talk = Talk::open(link, &recipe.plan())?;
-                let killer = Killer::There(talk.end.clone());
-                killer.within(READY, || talk.introduce(|launcher| recipe.words(launcher)))?;
-                let (input, answers, _, held) = talk.split();
-                Ok(Self {
-                    process: Process::There(held),
-                    killer,
-                    input,
-                    answers,
-                })
-            }
-        }
-    }
-
-    /// Waits until it is ready, and returns what is needed to serve it.
-    ///
-    /// # Errors
-    /// When it says that it can't, or ends.
-    pub(super) fn ready(self, recipe: Recipe) -> Result<(Arc<Parent>, Service), NoParent> {
-        let Self {
-            process,
-            killer,
-            mut input,
-            mut answers,
-        } = self;
-        let first = killer.within(READY, || {
-            let text = format!("{:010}{TEXT}", TEXT.len());
-            input.write_all(text.as_bytes())?;
-            frame::read(&mut answers)
-        });
-        if matches!(first, Ok(Some(Frame::Ready))) {
-            let parent = Arc::new(Parent {
-                recipe,
-                input: Mutex::new(input),
-                runs: Mutex::default(),
-                killer,
-            });
-            let service = Service {
-                parent: Arc::clone(&parent),
-                process,
-                answers,
-            };
-            return Ok((parent, service));
-        }
-        killer.kill();
-        process.wait();
-        Err(match first {
-            Ok(Some(Frame::Unusable(why))) => NoParent::Unusable(why),
-            _ => NoParent::Ended,
-        })
-    }
 }
 
 /// What takes a parent's answers, on a thread of its own.
@@ -258,21 +29,21 @@ pub(super) struct Service {
 }
 
 impl Service {
+    pub(super) fn new(parent: Arc<Parent>, process: Process, answers: BufReader<File>) -> Self {
+        Self {
+            parent,
+            process,
+            answers,
+        }
+    }
+
     /// Passes on what the parent says, until it says no more; `gone` is called then.
     pub(super) fn run(mut self, gone: impl FnOnce()) {
         while let Ok(Some(frame)) = frame::read(&mut self.answers) {
             self.parent.heard(frame);
         }
-        let left = {
-            let mut runs = held(&self.parent.runs);
-            runs.gone = true;
-            std::mem::take(&mut runs.open)
-        };
         gone();
-        self.parent.killer.kill();
-        for progress in left.into_values() {
-            progress.lose();
-        }
+        self.parent.kill();
         self.process.wait();
     }
 }
@@ -281,16 +52,19 @@ impl Service {
 #[derive(Debug)]
 pub(super) struct Parent {
     pub(super) recipe: Recipe,
+    pub(super) since: Instant,
     input: Mutex<File>,
     runs: Mutex<Runs>,
     killer: Killer,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Runs {
     last: u32,
-    /// Nothing comes any more, and the process number may soon be another's.
+    /// Nothing more is asked of it, and its process number may soon be another's.
     gone: bool,
+    /// When it last said something.
+    heard: Instant,
     open: HashMap<u32, Arc<Progress>>,
 }
 
@@ -304,6 +78,22 @@ pub(super) enum Begun {
 }
 
 impl Parent {
+    pub(super) fn new(recipe: Recipe, input: File, killer: Killer) -> Self {
+        let now = Instant::now();
+        Self {
+            recipe,
+            since: now,
+            input: Mutex::new(input),
+            runs: Mutex::new(Runs {
+                last: 0,
+                gone: false,
+                heard: now,
+                open: HashMap::new(),
+            }),
+            killer,
+        }
+    }
+
     /// Asks for a run, and waits until it has begun.
     ///
     /// # Errors
@@ -313,7 +103,7 @@ impl Parent {
         let number = {
             let mut runs = held(&self.runs);
             if runs.gone {
-                return Ok(Begun::No(Answer::Refused));
+                return Ok(Begun::No(Answer::Gone));
             }
             runs.last = runs.last.wrapping_add(1);
             let number = runs.last;
@@ -322,17 +112,33 @@ impl Parent {
         };
         let sent = frame::request(number, plan).map(|request| self.send(&request));
         let answer = match sent {
+            None => Some(Answer::Refused),
+            Some(Err(_)) => Some(Answer::Gone),
             Some(Ok(())) => progress.answer_within(BEGINNING),
-            _ => Some(Answer::Refused),
         };
-        match answer {
+        let answer = match answer {
             Some(Answer::Begun) => return Ok(Begun::Yes(number, progress)),
-            Some(Answer::Refused | Answer::Outdated) => {}
+            Some(answer) => answer,
+            // It lives, but what others are told takes long to come here.
+            None if held(&self.runs).heard.elapsed() < BEGINNING => self.withdraw(number),
             // It hangs, and so would everybody who asks it.
-            None => self.kill(),
-        }
+            None => self.give_up(),
+        };
         held(&self.runs).open.remove(&number);
-        Ok(Begun::No(answer.unwrap_or(Answer::Refused)))
+        Ok(Begun::No(answer))
+    }
+
+    fn withdraw(&self, number: u32) -> Answer {
+        match self.signal(number, Signal::KILL) {
+            Ok(()) => Answer::Refused,
+            Err(_) => self.give_up(),
+        }
+    }
+
+    fn give_up(&self) -> Answer {
+        tracing::warn!("the warm barman hangs");
+        self.kill();
+        Answer::Gone
     }
 
     /// Signals the group of a run. One that has ended needs no signal.
@@ -354,15 +160,24 @@ impl Parent {
         held(&self.input).write_all(bytes)
     }
 
-    /// Ends the parent, and all that runs with it.
+    /// Ends the parent, and all that runs with it. The runs are told at once, since a way to
+    /// another host may not tell its own end for long.
     pub(super) fn kill(&self) {
-        let runs = held(&self.runs);
-        if !runs.gone {
-            self.killer.kill();
+        let left = {
+            let mut runs = held(&self.runs);
+            if !runs.gone {
+                runs.gone = true;
+                self.killer.kill();
+            }
+            std::mem::take(&mut runs.open)
+        };
+        for progress in left.into_values() {
+            progress.lose();
         }
     }
 
     fn heard(&self, frame: Frame) {
+        held(&self.runs).heard = Instant::now();
         let of = |number| held(&self.runs).open.get(&number).cloned();
         let end = |number, end| {
             let progress = held(&self.runs).open.remove(&number);

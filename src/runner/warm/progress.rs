@@ -49,6 +49,8 @@ pub(super) enum Answer {
     Refused,
     /// It does not, since the parent is older than what it was made of.
     Outdated,
+    /// It does not, since there is no parent any more.
+    Gone,
 }
 
 /// The word with which a parent that is outdated refuses.
@@ -146,7 +148,7 @@ impl Progress {
                 tracing::debug!(%why, "the warm barman does not take a command");
                 Some(Answer::Refused)
             }
-            Some(End::Gone) => Some(Answer::Refused),
+            Some(End::Gone) => Some(Answer::Gone),
             Some(End::Ended(_) | End::Lost(_)) => Some(Answer::Begun),
             None => state.begun.then_some(Answer::Begun),
         })

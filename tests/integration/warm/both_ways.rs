@@ -1,37 +1,73 @@
 //! What comes from a warm Barman is what a plain start says, byte for byte.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use barmanapi::catalogue::traits::Traits;
 use serde_json::Value;
 
 use super::Bench;
 use crate::rig::Lab;
 
-#[test]
-fn every_command_that_only_reads_says_the_same_warm_and_started_anew() {
+/// A folder with the texts that run on a Barman host, and the scripts that ask them.
+fn scripts() -> PathBuf {
     let lab = Lab::get();
     let folder = lab.folder("warm");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(here.join(name)).unwrap();
-    let parts = [read("share/warm.py"), read("share/warm_barman.py")];
-    let texts = [
-        ("both_ways.py", read("tests/integration/warm/both_ways.py")),
-        ("warm.py", format!("{}\nmain()\n", parts.concat())),
+    let joined = |names: &[&str]| {
+        let parts: Vec<_> = names.iter().map(|name| read(name)).collect();
+        format!("{}\nmain()\n", parts.concat())
+    };
+    let remote = ["share/remote.py", "share/remote_warm.py"];
+    let warm = [
+        "share/warm.py",
+        "share/warm_child.py",
+        "share/warm_barman.py",
     ];
-    for (name, text) in texts {
+    for (name, text) in [
+        ("remote.py", joined(&remote[..1])),
+        ("remote_warm.py", joined(&remote)),
+        ("warm.py", joined(&warm)),
+        ("asking.py", read("tests/integration/warm/asking.py")),
+        ("both_ways.py", read("tests/integration/warm/both_ways.py")),
+        (
+            "surroundings.py",
+            read("tests/integration/warm/surroundings.py"),
+        ),
+    ] {
         lab.write(&folder.join(name), &text, 0o644);
     }
+    folder
+}
+
+fn holds(script: &str, words: &[&str]) {
+    let lab = Lab::get();
+    let folder = scripts();
     let mut command = lab.command(lab.fact("BARMAN_PYTHON"));
     command
         .env("LC_ALL", "C.UTF-8")
-        .arg(folder.join("both_ways.py"))
-        .arg(folder.join("warm.py"))
+        .envs(std::env::var_os("WARM_ALL").map(|all| ("WARM_ALL", all)))
+        .arg(folder.join(script))
+        .args(words)
         .arg(std::env::var("LAB_ENV").unwrap());
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let wrong = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{wrong}");
+    println!("{said}");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn every_command_that_only_reads_says_the_same_warm_and_started_anew_here_and_over_ssh() {
+    let commands = Traits::builtin().short_readers();
+    assert!(commands.len() > 15, "{commands:?}");
+    holds("both_ways.py", &[&commands.join(",")]);
+}
+
+#[test]
+fn a_child_of_the_parent_finds_what_a_plain_start_finds_and_ends_with_it() {
+    holds("surroundings.py", &[]);
 }
 
 /// An answer without what a clock has a part in.

@@ -1,32 +1,30 @@
 //! The same with Barman on another host.
 
+use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::both_ways::without_clocks;
-use super::{eventually, is_warm, stat};
-use crate::rig::{Barman, Lab, Server, Site, Sshd, User};
+use super::load::under_load;
+use super::{OwnVenv, eventually, is_warm, stat};
+use crate::rig::{Barman, Server, Site, Sshd, User};
 
 /// A server whose Barman, under a launcher of its own, is behind an sshd of its own.
 struct Far {
     server: Server,
     site: Site,
     sshd: Sshd,
-    launcher: PathBuf,
+    barman: OwnVenv,
 }
 
 impl Far {
     fn new(settings: &[&str]) -> Self {
-        let lab = Lab::get();
-        let launcher = lab.folder("far").join("barman");
-        fs::copy(lab.fact("BARMAN"), &launcher).unwrap();
-        lab.own(&launcher);
+        let barman = OwnVenv::new();
         let sshd = Sshd::start(&[]);
         let way = format!("barman.remote_ssh = {}", sshd.remote_ssh());
-        let command = format!("barman.command = {}", launcher.display());
+        let command = format!("barman.command = {}", barman.launcher().display());
         let mut all = vec!["barman.remote = true", &way, &command];
         all.extend(settings);
         let site = Site::new(&Barman::Real, &all);
@@ -36,13 +34,13 @@ impl Far {
             server,
             site,
             sshd,
-            launcher,
+            barman,
         }
     }
 
     /// The warm parents of this launcher, without their children.
     fn parents(&self) -> Vec<i32> {
-        let launcher = self.launcher.display().to_string();
+        let launcher = self.barman.launcher().display().to_string();
         let of_launcher = |pid: i32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             is_warm(pid) && String::from_utf8_lossy(&line).contains(&launcher)
@@ -71,12 +69,6 @@ impl Far {
     fn worked(&self) -> u64 {
         let faults = |pid: i32| stat(pid)?[8].parse::<u64>().ok();
         self.parents().into_iter().filter_map(faults).sum()
-    }
-}
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(self.launcher.parent().unwrap()));
     }
 }
 
@@ -111,42 +103,14 @@ fn an_answer_over_ssh_is_the_same_warm_and_the_parent_there_ends_with_the_servic
     eventually("end of the parent", || !is_warm(parents[0]));
 }
 
-/// Ends those who ask, however the test ends.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
-fn a_killed_parent_or_connection_costs_no_wrong_answer() {
+fn a_parent_there_that_is_killed_under_load_costs_no_answer() {
     let far = Far::new(&[]);
-    let user = far.warmed();
-    let target = "/barman/list-backups?server_name=main&minimal=true";
-    let wanted = user.get(target).expect(200).json()["list"].clone();
-    let (done, cut) = (AtomicBool::new(false), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let _ends = Ends(&done);
-        let asks: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    let user = far.server.login("reader");
-                    while !done.load(Ordering::Relaxed) {
-                        let answer = user.get(target);
-                        // Without a connection nobody can answer.
-                        if answer.status == 502 && cut.load(Ordering::Relaxed) {
-                            continue;
-                        }
-                        assert_eq!(answer.expect(200).json()["list"], wanted);
-                    }
-                })
-            })
-            .collect();
+    drop(far.warmed());
+    under_load(&far.server, |load| {
         for _ in 0..3 {
-            let mut parents = far.parents();
-            eventually("a parent", || {
+            let mut parents = Vec::new();
+            eventually("a parent that works", || {
                 parents = far.parents();
                 !parents.is_empty() && far.worked() > 0
             });
@@ -155,16 +119,44 @@ fn a_killed_parent_or_connection_costs_no_wrong_answer() {
                 !parents.iter().any(|pid| is_warm(*pid))
             });
         }
-        cut.store(true, Ordering::Relaxed);
-        far.sshd.connections().into_iter().for_each(kill);
-        eventually("an answer", || user.get(target).status == 200);
-        done.store(true, Ordering::Relaxed);
-        for ask in asks {
-            ask.join().unwrap();
+        load.nobody_noticed();
+    });
+}
+
+#[test]
+fn an_sshd_that_dies_under_load_makes_nobody_wait_and_is_used_again_at_once() {
+    let mut far = Far::new(&[]);
+    drop(far.warmed());
+    let Far { server, sshd, .. } = &mut far;
+    let sshd = RefCell::new(sshd);
+    under_load(server, |load| {
+        load.without(|| sshd.borrow_mut().down(), || sshd.borrow_mut().up());
+    });
+    drop(far.warmed());
+}
+
+#[test]
+fn a_barman_there_that_vanishes_under_load_is_used_again_at_once() {
+    let far = Far::new(&[]);
+    drop(far.warmed());
+    under_load(&far.server, |load| {
+        load.without(|| far.barman.hide(), || far.barman.show());
+    });
+    drop(far.warmed());
+}
+
+#[test]
+fn connections_that_are_cut_under_load_are_made_anew() {
+    let far = Far::new(&[]);
+    drop(far.warmed());
+    under_load(&far.server, |load| {
+        for _ in 0..3 {
+            let cut = Instant::now();
+            far.sshd.connections().into_iter().for_each(kill);
+            load.serves_since(cut);
         }
     });
-    drop(user);
-    far.warmed();
+    drop(far.warmed());
     let log = fs::read_to_string(far.site.file("store/logs/general.log")).unwrap();
     assert!(log.contains("barman is kept warm"), "{log}");
 }

@@ -4,11 +4,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Bench, eventually, is_warm};
+use super::load::under_load;
+use super::{Bench, OwnVenv, eventually, is_warm, parents_of};
 use crate::rig::Lab;
 
 fn kill(pid: i32) {
@@ -18,27 +18,13 @@ fn kill(pid: i32) {
 }
 
 #[test]
-fn a_killed_parent_under_load_costs_no_answer_and_is_replaced() {
+fn a_parent_that_is_killed_under_load_costs_no_answer_and_is_replaced() {
     let bench = Bench::new(&[]);
     let asker = bench.warmed();
-    let target = "/barman/list-backups?server_name=main&minimal=true";
-    let wanted = asker.get(target).expect(200).json()["list"].clone();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let asks: Vec<_> = (0..6)
-            .map(|_| {
-                scope.spawn(|| {
-                    let asker = bench.started();
-                    while !done.load(Ordering::Relaxed) {
-                        let answer = asker.get(target).expect(200).json();
-                        assert_eq!(answer["list"], wanted, "{answer}");
-                    }
-                })
-            })
-            .collect();
-        for _ in 0..5 {
-            let mut parents = asker.parents();
-            eventually("a parent", || {
+    under_load(&bench.server, |load| {
+        for _ in 0..3 {
+            let mut parents = Vec::new();
+            eventually("a parent that works", || {
                 parents = asker.parents();
                 !parents.is_empty() && asker.worked() > 0
             });
@@ -47,11 +33,55 @@ fn a_killed_parent_under_load_costs_no_answer_and_is_replaced() {
                 parents.iter().all(|pid| !asker.parents().contains(pid))
             });
         }
-        done.store(true, Ordering::Relaxed);
-        for ask in asks {
-            ask.join().unwrap();
-        }
+        load.nobody_noticed();
     });
+}
+
+#[test]
+fn a_barman_that_vanishes_under_load_is_used_again_at_once_and_kept_warm_anew() {
+    let own = OwnVenv::new();
+    let bench = Bench::new(&[&format!("barman.command = {}", own.launcher().display())]);
+    let old = bench.warmed().parents();
+    under_load(&bench.server, |load| {
+        load.without(|| own.hide(), || own.show());
+    });
+    let asker = bench.warmed();
+    assert!(!asker.parents().contains(&old[0]));
+}
+
+#[test]
+fn two_services_have_a_parent_each_and_one_ends_without_the_other() {
+    let bench = Bench::new(&[]);
+    let mut other = bench.site.serve();
+    let asker = bench.warmed();
+    let user = other.login("reader");
+    let of_other = || parents_of(other.pid());
+    eventually("a parent of the other", || {
+        user.get("/barman/list-servers").expect(200);
+        !of_other().is_empty()
+    });
+    let (first, second) = (asker.parents(), of_other());
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_ne!(first, second);
+    assert_eq!(other.stop(), Some(0));
+    // It has ended before the service that it belongs to.
+    assert!(!is_warm(second[0]));
+    asker.get("/barman/list-servers").expect(200);
+    assert_eq!(asker.parents(), first);
+}
+
+#[test]
+fn a_parent_at_rest_is_small() {
+    let bench = Bench::new(&[]);
+    let asker = bench.warmed();
+    let parents = asker.parents();
+    let status = fs::read_to_string(format!("/proc/{}/status", parents[0])).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let size: u64 = line
+        .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap();
+    assert!(size < 60 * 1024, "{size} KiB");
+    println!("{size} KiB");
 }
 
 #[test]

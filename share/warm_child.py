@@ -1,0 +1,103 @@
+# Second part of the warm parent: the child, from the fork to its end.
+
+
+def last_wish():
+    """What a child calls so that the system kills it when its parent ends, where that can be had."""
+    try:
+        import ctypes
+
+        prctl = ctypes.CDLL(None).prctl
+        prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
+    except Exception:
+        return lambda: None
+    return lambda: prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
+def become(parent, words, environment, out, err, highest):
+    """The child. Signals are held back until it has its own way with them."""
+    try:
+        os.setsid()
+        parent.last_wish()
+        if os.getppid() != parent.pid:
+            os._exit(127)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.closerange(3, highest + 1)
+        os.environb.clear()
+        os.environb.update(environment)
+        time.tzset()
+        os.chdir("/")
+        os.umask(0o022)
+        sys.argv = [parent.launcher] + [os.fsdecode(word) for word in words]
+        main = type(sys)("__main__")
+        main.__file__ = parent.launcher
+        main.__builtins__ = __builtins__
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, parent.mask)
+        os._exit(end(run(parent.code, main.__dict__)))
+    finally:
+        # Whatever happens, no child goes on as a parent.
+        os._exit(127)
+
+
+def run(code, names):
+    """Runs the launcher; the exit code that Python would end with."""
+    try:
+        exec(code, names)
+    except SystemExit as leave:
+        return exit_code(leave)
+    except BaseException as error:
+        # Without the frame of this text, as if the launcher had been started.
+        try:
+            error = error.with_traceback(error.__traceback__.tb_next)
+            sys.excepthook(type(error), error, error.__traceback__)
+        except BaseException:
+            pass
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def exit_code(leave):
+    code = leave.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    try:
+        sys.stderr.write("%s\n" % (code,))
+    except Exception:
+        pass
+    return 1
+
+
+def end(code):
+    """What Python does before a process ends."""
+    import atexit
+
+    threading = sys.modules.get("threading")
+    try:
+        if threading is not None:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException:
+        pass
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except BaseException:
+        code = 120
+    try:
+        if sys.stderr is not None and not sys.stderr.closed:
+            sys.stderr.flush()
+    except BaseException:
+        code = 120
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
