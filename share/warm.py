@@ -320,7 +320,7 @@ def point_streams_at(path):
 def main():
     launcher, idle, names = sys.argv[1:4]
     # Descriptors that the starter left open must not reach Barman.
-    os.closerange(3, 4096)
+    os.closerange(3, 1 + max(int(name) for name in os.listdir("/proc/self/fd")))
     try:
         os.setsid()
     except OSError:

@@ -2,6 +2,9 @@
 
 def load_launcher(path):
     """The launcher's code, when it does nothing before it imports Barman and calls it."""
+    if not os.access(path, os.X_OK):
+        # No plain start would get by this either, and says so.
+        raise Unusable("the launcher can't be executed")
     with open(path, "rb") as file:
         text = file.read(65536)
     try:
@@ -98,6 +101,9 @@ def warm_up():
                 step()
             except (Exception, SystemExit):
                 pass
+    # What was printed must not wait in a buffer that each child has a copy of.
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def warm_sources():
@@ -197,7 +203,22 @@ def files_of_the_parent(launcher):
     folders = {folder for folder in sys.path if folder and folder != beside}
     package = sys.modules.get("barman")
     folders.update(getattr(package, "__path__", ()))
+    site = sys.modules.get("site")
+    if site is not None and site.ENABLE_USER_SITE and site.USER_SITE:
+        # On the path of a start as soon as it is there.
+        folders.add(site.USER_SITE)
+    for folder in folders:
+        # What these say is read at a start alone.
+        files.update(path_files(folder))
     return sorted(files), sorted(folders)
+
+
+def path_files(folder):
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if name.endswith(".pth")]
 
 
 def started():

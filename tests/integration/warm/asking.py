@@ -1,7 +1,10 @@
 """Asks a warm parent, or a plain start, here or over SSH, as the service does."""
 
+import fcntl
 import os
+import resource
 import shlex
+import signal
 import struct
 import subprocess
 
@@ -37,6 +40,11 @@ def pairs(environment):
     return [os.fsencode(text) for pair in environment.items() for text in pair]
 
 
+def ignore_signals():
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Here:
     """This host."""
 
@@ -44,9 +52,15 @@ class Here:
         self.environment = environment
 
     def parent(self, words, text):
+        # The starter of a service may have ignored signals, and left descriptors open that count from far up.
+        with open(os.devnull) as nothing:
+            left = [fcntl.fcntl(nothing, fcntl.F_DUPFD, lowest) for lowest in (3, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 9)]
         process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd="/", env=self.environment
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd="/", env=self.environment,
+            pass_fds=left, preexec_fn=ignore_signals,
         )
+        for descriptor in left:
+            os.close(descriptor)
         process.stdin.write(b"%010d" % len(text) + text)
         return process
 
@@ -141,8 +155,8 @@ class Warm:
         self.ask(words)
         return NUMBER.unpack(self.frame()[2])[0]
 
-    def stop(self, number):
-        self.process.stdin.write(HEADER.pack(b"S", self.number, 1) + bytes([number]))
+    def stop(self, signal_number, run=None):
+        self.process.stdin.write(HEADER.pack(b"S", run or self.number, 1) + bytes([signal_number]))
 
     def answer(self):
         out = err = b""

@@ -35,7 +35,13 @@ CLI = """
 import argparse, atexit, json, os, resource, signal, subprocess, sys, time
 import barman.command_wrappers
 
-p = argparse.ArgumentParser()
+class Parser(argparse.ArgumentParser):
+    def parse_args(self, *words):
+        print("parsed")
+        print("parsed", file=sys.stderr)
+
+
+p = Parser()
 
 
 def main():
@@ -69,6 +75,11 @@ def main():
     elif word == "leaves":
         subprocess.Popen(["sh", "-c", "sleep 0.3; echo late; sleep 5"])
         print("gone")
+    elif word == "waits":
+        child = subprocess.Popen(["sh", "-c", "trap '' INT; echo; while :; do sleep 0.1; done"], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        print(child.pid, flush=True)
+        signal.pause()
     elif word.isdigit():
         return int(word)
 """
@@ -117,9 +128,46 @@ def hold_surroundings(lab, folder, hosts):
         got = warm.run(["do", "leaves"])
         failures += hold("what is left behind holds nothing up", got == (0, b"gone\n", b"") and time.monotonic() - since < 4)
         failures += hold("the parent still serves", warm.run(["do", "3"])[0] == 3)
+        warm.begin(["do", "waits"])
+        waits, left = warm.number, int(warm.frame()[2])
+        want, got = host.plain(own.launcher, ["do", "look"]), warm.run(["do", "look"])
+        failures += hold("'look' is the same while another one runs %s" % where, want == got)
+        warm.stop(2, waits)
+        failures += hold("a stop ends what a command has started, too", warm.answer()[0] == -signal.SIGINT and ended(left))
         if where == "here":
             failures += hold("no zombie is left", not children(warm.process.pid))
         warm.close()
+    return failures + hold_replaced(own)
+
+
+def hold_replaced(own):
+    """A parent that is older than what it was made of runs nothing more, and what it runs goes on."""
+    failures = 0
+    module = os.path.join(os.path.dirname(own.launcher), "barman", "cli.py")
+
+    def rewrite():
+        with open(module, "a") as file:
+            file.write("# another\n")
+
+    def add():
+        open(os.path.join(os.path.dirname(module), "other.py"), "w").close()
+
+    for name, change in (
+        ("a module that is written anew", rewrite),
+        ("a file that comes to barman's folder", add),
+        ("a launcher that may not be executed", lambda: os.chmod(own.launcher, 0o644)),
+    ):
+        warm = own.warm()
+        warm.begin(["do", "waits"])
+        waits, _ = warm.number, warm.frame()
+        change()
+        failures += hold("%s counts" % name, warm.run(["do", "0"]) == ("refused", b"replace", b""))
+        warm.stop(2, waits)
+        failures += hold("what ran goes on", warm.answer()[0] == -signal.SIGINT)
+        failures += hold("and its parent ends", warm.process.wait(10) == 0)
+    warm = own.warm()
+    failures += hold("nobody starts it then", warm.first[0] == b"F" and b"executed" in warm.first[2])
+    warm.process.wait(10)
     return failures
 
 
