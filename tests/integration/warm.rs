@@ -6,6 +6,7 @@ mod over_ssh;
 mod parent;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -111,6 +112,53 @@ impl Drop for OwnVenv {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.folder));
     }
+}
+
+/// A server of Barman's whose PostgreSQL takes connections and says nothing.
+struct MuteServer {
+    folder: PathBuf,
+    _database: TcpListener,
+}
+
+impl MuteServer {
+    fn new() -> Self {
+        let lab = Lab::get();
+        let folder = lab.folder("mute");
+        let database = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = database.local_addr().unwrap().port();
+        let (home, user) = (folder.display(), lab.fact("LAB_USER"));
+        let conf = format!(
+            "[barman]\nbarman_user = {user}\nbarman_home = {home}\nlog_file = {home}/barman.log\n\
+             [mute]\ndescription = mute\nbackup_method = postgres\narchiver = on\n\
+             conninfo = host=127.0.0.1 port={port} user=x dbname=x\n\
+             streaming_conninfo = host=127.0.0.1 port={port} user=x\n"
+        );
+        lab.write(&folder.join("barman.conf"), &conf, 0o644);
+        Self {
+            folder,
+            _database: database,
+        }
+    }
+
+    fn setting(&self) -> String {
+        let conf = self.folder.join("barman.conf");
+        format!("barman.config_file = {}", conf.display())
+    }
+}
+
+impl Drop for MuteServer {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// The processes that a process has started.
+fn children(pid: i32) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
 }
 
 /// The warm parents of a service.

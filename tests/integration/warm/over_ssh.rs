@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::both_ways::without_clocks;
 use super::load::under_load;
-use super::{OwnVenv, eventually, is_warm, stat};
+use super::{MuteServer, OwnVenv, children, eventually, is_warm, stat};
 use crate::rig::{Barman, Server, Site, Sshd, User};
 
 /// A server whose Barman, under a launcher of its own, is behind an sshd of its own.
@@ -21,8 +21,11 @@ struct Far {
 
 impl Far {
     fn new(settings: &[&str]) -> Self {
+        Self::behind(Sshd::start(&[]), settings)
+    }
+
+    fn behind(sshd: Sshd, settings: &[&str]) -> Self {
         let barman = OwnVenv::new();
-        let sshd = Sshd::start(&[]);
         let way = format!("barman.remote_ssh = {}", sshd.remote_ssh());
         let command = format!("barman.command = {}", barman.launcher().display());
         let mut all = vec!["barman.remote = true", &way, &command];
@@ -101,6 +104,52 @@ fn an_answer_over_ssh_is_the_same_warm_and_the_parent_there_ends_with_the_servic
     assert_eq!(parents.len(), 1);
     far.server.kill();
     eventually("end of the parent", || !is_warm(parents[0]));
+}
+
+#[test]
+fn a_command_there_that_takes_too_long_is_stopped_with_its_parent_left_alive() {
+    let mute = MuteServer::new();
+    let far = Far::new(&[&mute.setting(), "barman.sync_timeout = 1"]);
+    let user = far.server.login("reader");
+    // Where nobody may wait for long, a plain start may take longer than that.
+    eventually("a parent that works", || {
+        user.get("/barman/list-servers");
+        far.worked() > 0
+    });
+    let parents = far.parents();
+    let ticket = std::thread::scope(|scope| {
+        let ask = scope.spawn(|| user.get("/barman/status?server_name=mute").ticket());
+        eventually("a child of the parent", || !children(parents[0]).is_empty());
+        ask.join().unwrap()
+    });
+    eventually("end of the child", || children(parents[0]).is_empty());
+    assert_eq!(far.parents(), parents);
+    user.form("/history/cancel", &format!("ticket={ticket}"));
+    assert_eq!(user.closed(&ticket)["state"], "cancelled");
+}
+
+#[test]
+fn a_service_that_does_without_leaves_no_parent_there() {
+    let far = Far::new(&[]);
+    let user = far.warmed();
+    let parents = far.parents();
+    user.form("/config/barmanapi/change", "barman.warm=off")
+        .expect(200);
+    eventually("end of the parent", || !is_warm(parents[0]));
+    user.get("/barman/list-servers").expect(200);
+    assert_eq!(far.parents(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_host_that_lets_one_session_on_a_connection_keeps_one_warm_all_the_same() {
+    let far = Far::behind(Sshd::start(&["MaxSessions 1"]), &[]);
+    let user = far.warmed();
+    let parents = far.parents();
+    // One that the parent does not take has a connection of its own.
+    let target = "/barman/list-backups?server_name=main";
+    user.get(&format!("{target}&async=true")).ticket();
+    user.get(target).expect(200);
+    assert_eq!(far.parents(), parents);
 }
 
 #[test]

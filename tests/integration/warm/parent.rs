@@ -1,14 +1,13 @@
 //! The warm parent is killed, outdated, left, or can't be had at all.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::load::under_load;
-use super::{Bench, OwnVenv, eventually, is_warm, parents_of};
+use super::{Bench, MuteServer, OwnVenv, children, eventually, is_warm, parents_of};
 use crate::rig::Lab;
 
 fn kill(pid: i32) {
@@ -131,26 +130,12 @@ fn a_service_that_ends_or_does_without_leaves_no_parent() {
 
 #[test]
 fn a_command_that_takes_too_long_is_stopped_with_its_parent_left_alive() {
-    let lab = Lab::get();
-    let folder = lab.folder("slow");
-    // It takes connections and says nothing.
-    let database = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = database.local_addr().unwrap().port();
-    let (home, user) = (folder.display(), lab.fact("LAB_USER"));
-    let conf = format!(
-        "[barman]\nbarman_user = {user}\nbarman_home = {home}\nlog_file = {home}/barman.log\n\
-         [slow]\ndescription = slow\nbackup_method = postgres\narchiver = on\n\
-         conninfo = host=127.0.0.1 port={port} user=x dbname=x\n\
-         streaming_conninfo = host=127.0.0.1 port={port} user=x\n"
-    );
-    let path = folder.join("barman.conf");
-    lab.write(&path, &conf, 0o644);
-    let config = format!("barman.config_file = {}", path.display());
-    let bench = Bench::new(&[&config, "barman.sync_timeout = 1"]);
+    let mute = MuteServer::new();
+    let bench = Bench::new(&[&mute.setting(), "barman.sync_timeout = 1"]);
     let asker = bench.warmed();
     let parents = asker.parents();
     let ticket = std::thread::scope(|scope| {
-        let ask = scope.spawn(|| asker.get("/barman/status?server_name=slow").ticket());
+        let ask = scope.spawn(|| asker.get("/barman/status?server_name=mute").ticket());
         eventually("a child of the parent", || !children(parents[0]).is_empty());
         ask.join().unwrap()
     });
@@ -161,17 +146,6 @@ fn a_command_that_takes_too_long_is_stopped_with_its_parent_left_alive() {
     assert_eq!(asker.parents(), parents);
     asker.get("/barman/list-servers").expect(200);
     assert_eq!(asker.user.closed(&ticket)["state"], "cancelled");
-    drop(database);
-    fs::remove_dir_all(folder).unwrap();
-}
-
-/// The processes that a process has started.
-fn children(pid: i32) -> Vec<i32> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .collect()
 }
 
 /// A launcher of the lab's Barman that a test may replace.
