@@ -28,8 +28,9 @@ NUMBER = struct.Struct("!I")
 CHUNK = 65536
 MOST_CHILDREN = 64
 MOST_REQUEST = 64 * 1024
-# The parent is replaced when it has grown by this many KiB.
+# The parent is replaced when it has grown by this many KiB; it looks once in so many forks.
 GROWTH = 16 * 1024
+FORKS = 1000
 # Signals that wait while a child is made.
 HELD = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 # What Python, its libraries and the loader read at their start and never again.
@@ -184,7 +185,7 @@ class Parent:
 
     def has_grown(self):
         self.forks += 1
-        return self.forks % 1000 == 0 and resident() > self.size + GROWTH
+        return self.forks % FORKS == 0 and resident() > self.size + GROWTH
 
     def fork(self, number, words, given):
         opened = []

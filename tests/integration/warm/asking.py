@@ -205,8 +205,8 @@ class Lab:
         texts = {b"run": self.read("remote.py"), b"warm": self.read("remote_warm.py")}
         return There(self.facts, self.facts["BARMAN_PYTHON"], texts, self.folder)
 
-    def warm(self, host=None, commands=(), barman=None, idle=600):
-        return Warm(host or self.here, self.text, barman or self.barman, commands, idle)
+    def warm(self, host=None, commands=(), barman=None, idle=600, text=None):
+        return Warm(host or self.here, text or self.text, barman or self.barman, commands, idle)
 
 
 def hold(name, condition):

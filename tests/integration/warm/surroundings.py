@@ -221,6 +221,14 @@ def hold_refusals(lab, commands):
     return failures + hold("what is no request is its end", warm.process.wait(10) == 0)
 
 
+def hold_growth(lab, commands):
+    """One that has grown, which here is any."""
+    warm = lab.warm(commands=commands, text=lab.text.replace(b"GROWTH = 16 ", b"GROWTH = -16 ").replace(b"FORKS = 1000", b"FORKS = 3"))
+    answers = [warm.run(["-c", lab.conf, "list-servers"])[0] for _ in range(3)]
+    failures = hold("one that has grown runs nothing more", answers == [0, 0, "refused"])
+    return failures + hold("and ends", warm.process.wait(10) == 0)
+
+
 def ended(pid):
     for _ in range(500):
         if not os.path.exists("/proc/%d" % pid):
@@ -294,6 +302,7 @@ def main():
         there.close()
     failures += hold_unusable(lab)
     failures += hold_refusals(lab, commands)
+    failures += hold_growth(lab, commands)
     failures += hold_stops(lab, commands)
     idle = lab.warm(commands=commands, idle=0.2)
     failures += hold("without work it ends", idle.process.wait(10) == 0)
