@@ -31,6 +31,28 @@ pub(super) enum Help {
     There,
 }
 
+/// A file as the service sees it.
+fn seen(file: &Path) -> Value {
+    let path = fs::canonicalize(file).unwrap();
+    let found = fs::metadata(&path).unwrap();
+    serde_json::json!([
+        path,
+        found.ino(),
+        found.size(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.mode()
+    ])
+}
+
+/// The program that a script's first line names.
+fn interpreter(script: &Path) -> Option<PathBuf> {
+    let text = fs::read(script).unwrap();
+    let line = text.strip_prefix(b"#!")?.split(|byte| *byte == b'\n');
+    let line = str::from_utf8(line.into_iter().next()?).unwrap();
+    line.split_ascii_whitespace().next().map(PathBuf::from)
+}
+
 impl Site {
     fn saved_catalogue(&self) -> PathBuf {
         self.file("store/config/barman.json")
@@ -80,15 +102,10 @@ impl Site {
             }
         }
         if let Some(program) = &self.program {
-            let found = fs::metadata(program).unwrap();
-            saved["fingerprint"]["program"][0] = serde_json::json!([
-                program,
-                found.ino(),
-                found.size(),
-                found.mtime(),
-                found.mtime_nsec(),
-                found.mode()
-            ]);
+            // Who built it may have been started by another interpreter.
+            let files = [Some(program.clone()), interpreter(program)];
+            let seen = files.into_iter().flatten().map(|file| seen(&file));
+            saved["fingerprint"]["program"] = seen.collect();
         }
         lab.write(&self.saved_catalogue(), &saved.to_string(), 0o600);
         None
