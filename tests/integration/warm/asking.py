@@ -40,9 +40,18 @@ def pairs(environment):
     return [os.fsencode(text) for pair in environment.items() for text in pair]
 
 
+STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
 def ignore_signals():
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def heed_signals():
+    """As the service does before it starts Barman, whatever its own starter has ignored."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Here:
@@ -68,6 +77,7 @@ class Here:
         done = subprocess.run(
             [barman] + words,
             stdin=subprocess.DEVNULL, capture_output=True, cwd="/", env=self.environment, start_new_session=True,
+            preexec_fn=heed_signals,
         )
         return (done.returncode, done.stdout, done.stderr)
 
