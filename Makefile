@@ -6,7 +6,7 @@ help:
 	@echo 'make demo-stop   stop what make demo started and remove it'
 	@echo 'make transcript  run the demo and write what it showed into README.md'
 	@echo 'make test        every test, on a real Barman that is brought up and taken down (KEEP_LAB=1: left up)'
-	@echo 'make bench       the measurements'
+	@echo 'make bench       the measurements, written into share/doc/BENCHMARKS.md'
 	@echo 'make side-by-side  the same requests to pg-backup-api, which is fetched for it, and to barmanapi: what each answers'
 	@echo 'make faults      break things on purpose, up to 30 minutes, and write what was lost into share/doc/FAULTS.md'
 	@echo 'make fuzz        any bytes for a minute at each reader of texts (a nightly compiler)'

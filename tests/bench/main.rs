@@ -18,9 +18,11 @@
 
 mod bare;
 mod load;
+mod many;
 mod months;
 mod over_ssh;
 mod peer;
+mod process;
 mod site;
 
 use std::process::ExitCode;
@@ -48,11 +50,15 @@ fn main() -> ExitCode {
         Some(word) if word == supervise::WORD => supervise::run(arguments),
         Some(word) if word == "serve" || word == "user" => cli::run(),
         Some(word) if word == "bare" => bare::serve(arguments.map(|a| a.into_string().unwrap())),
-        // One part alone: `cargo bench --bench bench -- months`, or `peer`.
+        // One part alone: `cargo bench --bench bench -- months`, `many`, `peer`.
         Some(word) if word == "months" => {
             let site = Site::new();
             site.serve().stop();
             months::measure(&site);
+            ExitCode::SUCCESS
+        }
+        Some(word) if word == "many" => {
+            many::measure(&Site::new());
             ExitCode::SUCCESS
         }
         Some(word) if word == "peer" => {
@@ -81,6 +87,7 @@ fn measure() {
     server.stop();
     over_ssh::command_against_ssh(&site);
     peer::measure(&site);
+    many::measure(&site);
     months::measure(&site);
 }
 
@@ -176,7 +183,7 @@ fn list_against_process(site: &Site, port: u16, token: &str) {
 }
 
 /// Resident memory after many logins and a rest.
-fn memory_after_logins(server: &site::Process) {
+fn memory_after_logins(server: &process::Process) {
     for _ in 0..LOGINS {
         Site::token(server.port);
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::load::{ask, tell};
-use super::site::{self, Process, Site};
+use super::process::Process;
+use super::site::{self, Site};
 use super::{ROUNDS, verdict};
 
 /// Clients at once; gunicorn's workers answer one each at a time.
@@ -42,7 +43,8 @@ pub fn measure(site: &Site) {
         ("/status", CLIENTS, 4.0),
         ("/servers/main/operations", CLIENTS, 15.0),
         ("/diagnose", 1, 1.0),
-        ("/diagnose", CLIENTS, 1.0),
+        ("/diagnose", CLIENTS, 8.0),
+        ("/diagnose", 256, 100.0),
     ] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+
+use super::process::{Process, listen};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -24,62 +26,6 @@ pub struct Site {
 impl Drop for Site {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.folder));
-    }
-}
-
-/// A process that listens; it ends when dropped.
-pub struct Process {
-    child: Child,
-    pub port: u16,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Process {
-    pub fn stop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-
-    /// Resident memory in MB (10^6 bytes).
-    pub fn resident(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
-        let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
-        kibibytes * 1024.0 / 1e6
-    }
-
-    /// Memory in MB of this process and all below it, pages that several have by their share.
-    pub fn proportional(&self) -> f64 {
-        let mut all = vec![self.child.id()];
-        let mut at = 0;
-        while at < all.len() {
-            all.extend(children(all[at]));
-            at += 1;
-        }
-        let kibibytes: f64 = all.into_iter().map(share).sum();
-        kibibytes * 1024.0 / 1e6
-    }
-
-    /// A command that will listen on this port; it is waited for.
-    pub fn started(mut command: Command, port: u16) -> Self {
-        let process = Self {
-            child: command.stdin(Stdio::null()).spawn().unwrap(),
-            port,
-        };
-        let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "nobody listens");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        process
     }
 }
 
@@ -221,6 +167,52 @@ impl Site {
             .unwrap()
     }
 
+    /// The service with Barman's own launcher, which tells each of its starts in a log.
+    pub fn serve_counted(&self) -> Process {
+        let log = self.file("counted.log").display().to_string();
+        let barman = fs::read_to_string(self.fact("BARMAN_CONF")).unwrap();
+        let barman: String = barman
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some(("log_file", _)) => format!("log_file = {log}\n"),
+                Some(("log_level", _)) => "log_level = DEBUG\n".to_owned(),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        self.write("counted-barman.conf", &barman, 0o644);
+        let config = fs::read_to_string(self.file("barmanapi.conf")).unwrap();
+        let config: String = config
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some(("command", _)) => format!("command = {}\n", self.fact("BARMAN")),
+                Some(("config_file", path)) if path == self.fact("BARMAN_CONF") => {
+                    let path = self.file("counted-barman.conf");
+                    format!("config_file = {}\n", path.display())
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        self.write("counted.conf", &config, 0o600);
+        self.serve_with("counted.conf")
+    }
+
+    /// Runs Barman's own launcher with the configuration of [`Site::serve_counted`].
+    pub fn plain(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(Path::new(self.fact("BARMAN")));
+        command
+            .arg("-c")
+            .arg(self.file("counted-barman.conf"))
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Starts of Barman with that configuration so far.
+    pub fn counted(&self) -> usize {
+        let log = fs::read_to_string(self.file("counted.log")).unwrap();
+        log.matches("Initialised Barman version").count()
+    }
+
     /// Starts of Barman so far, by whomever.
     pub fn starts(&self) -> usize {
         fs::read(self.folder.join("starts")).unwrap().len() / 2
@@ -243,12 +235,12 @@ impl Site {
         .to_vec()
     }
 
-    /// Runs Barman over a connection of its own, output to nowhere.
-    pub fn ssh_barman(&self, arguments: &[&str]) -> Output {
+    /// Runs a Barman over a connection of its own, output to nowhere.
+    pub fn ssh_barman(&self, program: &Path, arguments: &[&str]) -> Output {
         let mut command = self.command(Path::new("/usr/bin/ssh"));
         command
             .args(self.way())
-            .arg(self.folder.join("barman"))
+            .arg(program)
             .args(["-c", self.fact("BARMAN_CONF")])
             .args(arguments)
             .output()
@@ -262,6 +254,16 @@ impl Site {
     /// The same with Barman behind the lab's sshd.
     pub fn serve_over_ssh(&self) -> Process {
         self.serve_with("over-ssh.conf")
+    }
+
+    /// The same with Barman's own launcher, so that it can be kept warm.
+    pub fn serve_over_ssh_warm(&self) -> Process {
+        let config = fs::read_to_string(self.file("over-ssh.conf")).unwrap();
+        let wrapper = format!("command = {}\n", self.file("barman").display());
+        let launcher = format!("command = {}\n", self.fact("BARMAN"));
+        let config = config.replace(&wrapper, &launcher);
+        self.write("over-ssh-warm.conf", &config, 0o600);
+        self.serve_with("over-ssh-warm.conf")
     }
 
     /// Serves another store of this site.
@@ -329,44 +331,6 @@ impl Site {
             .as_str()
             .unwrap_or_else(|| panic!("{answer}"))
             .to_owned()
-    }
-}
-
-/// The children of all threads of a process.
-fn children(pid: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    let texts = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap());
-    let texts: String = texts.collect();
-    let pids = texts.split_whitespace().map(|pid| pid.parse().unwrap());
-    pids.collect()
-}
-
-/// The proportional set size of a process in KiB.
-fn share(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kibibytes = line.unwrap().trim().trim_end_matches("kB").trim();
-    kibibytes.parse().unwrap()
-}
-
-fn listen(mut command: Command) -> Process {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let port = line
-        .trim()
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.parse().ok());
-    Process {
-        child,
-        port: port.unwrap_or_else(|| panic!("it said {line:?}")),
     }
 }
 
