@@ -50,7 +50,12 @@ fn main() -> ExitCode {
         Some(word) if word == supervise::WORD => supervise::run(arguments),
         Some(word) if word == "serve" || word == "user" => cli::run(),
         Some(word) if word == "bare" => bare::serve(arguments.map(|a| a.into_string().unwrap())),
-        // One part alone: `cargo bench --bench bench -- months`, `many`, `peer`.
+        // One part alone: `cargo bench --bench bench -- months`, `memory`,
+        // `many`, `peer`.
+        Some(word) if word == "memory" => {
+            memory_after_logins(&Site::new().serve());
+            ExitCode::SUCCESS
+        }
         Some(word) if word == "months" => {
             let site = Site::new();
             site.serve().stop();
