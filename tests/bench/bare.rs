@@ -59,6 +59,8 @@ pub fn serve(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         mask: redact::text,
     })
     .unwrap();
+    // Rocket tells of every request in lines of its own; here it writes the one line and no more.
+    log::set_max_level(log::LevelFilter::Off);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let headers: Vec<_> = head
         .lines()
