@@ -60,7 +60,12 @@ impl Process {
             port,
         };
         let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // A connection to a port of this range that nobody listens on can be one with itself.
+        let listens = || {
+            let stream = TcpStream::connect(("127.0.0.1", port));
+            stream.is_ok_and(|stream| stream.local_addr().unwrap() != stream.peer_addr().unwrap())
+        };
+        while !listens() {
             assert!(begin.elapsed() < Duration::from_secs(60), "nobody listens");
             std::thread::sleep(Duration::from_millis(20));
         }
