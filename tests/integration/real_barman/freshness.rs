@@ -39,7 +39,9 @@ fn a_request_sent_after_a_delete_returned_never_shows_the_deleted_backup() {
     let backups: Vec<String> = (0..ROUNDS)
         .map(|_| {
             let ticket = ada.get("/barman/backup?SERVERNAME=main").ticket();
-            started_backup(&ada.finished(&ticket))
+            let made = ada.finished(&ticket);
+            assert_eq!(made["status_code"], 200, "{made}");
+            started_backup(&made)
         })
         .collect();
     let gone: Mutex<Vec<&str>> = Mutex::default();
