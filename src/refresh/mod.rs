@@ -4,12 +4,12 @@
 //! help can't be understood, changes nothing of it; the caller is told.
 
 mod ask;
+mod fingerprint;
 mod servers;
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use ask::{AskError, Barman};
+use fingerprint::Fingerprint;
 use servers::KnownServers;
 
 use crate::catalogue::Catalogue;
 use crate::catalogue::help::{self, HelpError};
 use crate::fresh::{Collecting, Fresh};
 use crate::names::{CommandName, ServerName};
-use crate::runner::{Host, StartError};
 use crate::store::garbage::Garbage;
 use crate::store::{Store, StoreError};
 use crate::{atomicfile, blocking};
@@ -63,76 +63,6 @@ pub enum RefreshError {
     /// Barman was asked for somebody else as well, and that failed.
     #[error(transparent)]
     Shared(Arc<RefreshError>),
-}
-
-/// A program on disk; it differs when the program was replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Fingerprint {
-    /// Path, inode, size, time of the last change, and mode.
-    program: Vec<(PathBuf, u64, u64, i64, i64, u32)>,
-}
-
-impl Fingerprint {
-    /// Looks at the program and, of a script, at its interpreter, where Barman runs.
-    fn of(barman: &Barman) -> Result<Self, RefreshError> {
-        match &barman.host {
-            Host::Here => Self::here(&barman.program),
-            Host::There(link) => {
-                let found = link.look(&barman.program).map_err(StartError::Link);
-                let program = found.map_err(AskError::Start)?;
-                Ok(Self { program })
-            }
-        }
-    }
-
-    fn here(program: &Path) -> Result<Self, RefreshError> {
-        let failed = |source| RefreshError::Program {
-            program: program.to_owned(),
-            source,
-        };
-        let mut files = vec![fs::canonicalize(program).map_err(failed)?];
-        if let Some(interpreter) = files.first().and_then(|file| interpreter(file)) {
-            files.push(fs::canonicalize(&interpreter).unwrap_or(interpreter));
-        }
-        let look = |file: PathBuf| {
-            let found = fs::metadata(&file).map_err(failed)?;
-            Ok((
-                file,
-                found.ino(),
-                found.size(),
-                found.mtime(),
-                found.mtime_nsec(),
-                // A program that nobody may execute any more is another one.
-                found.mode(),
-            ))
-        };
-        Ok(Self {
-            program: files
-                .into_iter()
-                .map(look)
-                .collect::<Result<_, RefreshError>>()?,
-        })
-    }
-}
-
-/// The interpreter that a script's first line names.
-fn interpreter(script: &Path) -> Option<PathBuf> {
-    use std::io::Read;
-    let mut start = Vec::new();
-    fs::File::open(script)
-        .ok()?
-        .take(256)
-        .read_to_end(&mut start)
-        .ok()?;
-    let line = start
-        .strip_prefix(b"#!")?
-        .split(|byte| *byte == b'\n')
-        .next()?;
-    let word = std::str::from_utf8(line)
-        .ok()?
-        .split_ascii_whitespace()
-        .next()?;
-    Some(PathBuf::from(word)).filter(|path| path.is_absolute() && path.exists())
 }
 
 /// The catalogue on disk.
@@ -419,6 +349,7 @@ fn file(store: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::Host;
 
     #[test]
     fn rebuilds_that_wait_hold_no_thread() {
