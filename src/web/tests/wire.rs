@@ -135,7 +135,7 @@ fn a_chunked_body_is_taken_up_to_the_limit() {
 fn a_body_that_breaks_off_starts_nothing() {
     let server = Server::start();
     let chunked = format!("{FORM}Transfer-Encoding: chunked\r\n");
-    // Within the bytes that Rocket looks at by itself, and behind them.
+    // In the first piece, and behind one.
     for body in [
         &b"8\r\nserver=m\r\nzz"[..],
         b"14\r\nserver_name=mainmain\r\nzz\r\n",
