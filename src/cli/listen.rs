@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use crate::certificates::{self, Flaw, Tls};
 use crate::frontdoor::{Door, Entrance, Reception};
 use crate::live::Live;
@@ -89,9 +91,9 @@ fn refused(address: SocketAddr, error: io::Error) -> anyhow::Error {
 }
 
 impl Entrances {
-    /// Lets clients in.
-    pub(super) fn open<R: Reception>(self, door: &Arc<Door>, reception: &Arc<R>) {
-        for (entrance, manner) in self.0 {
+    /// Says what is listened on, and lets clients in until the door closes.
+    pub(super) async fn open<R: Reception>(self, door: &Door, reception: &Arc<R>) {
+        let entrances = self.0.into_iter().map(|(entrance, manner)| {
             match entrance.address() {
                 Ok(address) => {
                     tracing::info!("listening {manner}{address}");
@@ -101,7 +103,8 @@ impl Entrances {
                 }
                 Err(error) => tracing::warn!(%error, "listening on an unknown address"),
             }
-            door.open(entrance, reception);
-        }
+            door.open(entrance, reception)
+        });
+        join_all(entrances).await;
     }
 }

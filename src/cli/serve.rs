@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::join;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -38,11 +39,6 @@ use crate::web::{self, App, Traffic};
 /// The file that is read over the built-in facts about commands, where it exists.
 pub(super) const COMMANDS_FILE: &str = "/etc/barmanapi/commands.conf";
 
-/// Threads that answer requests, at the least. The line before each holds 256 tasks; what does not fit
-/// goes to the one common line, where new connections stand. With a thousand busy clients and few
-/// threads, somebody who comes anew would wait for all of them.
-const WORKERS: usize = 8;
-
 /// How long the last bytes may take to leave after the last request was answered.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -71,10 +67,9 @@ pub(super) fn run(config: &Path, overrides: Overrides) -> anyhow::Result<()> {
     let store = Store::open(&settings.application.store_directory)?;
     let log = telemetry::to_file(&log_options(&settings, &store))?;
     let parts = Parts::build(&settings, &store)?;
-    let workers =
-        std::thread::available_parallelism().map_or(WORKERS, |count| count.get().max(WORKERS));
+    // A thread that answers per processor: with more of them, a thousand busy clients are answered out of
+    // turn, and some wait three times as long as others.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
         .enable_all()
         .thread_name("barmanapi")
         .build()
@@ -231,11 +226,13 @@ async fn serve(
         local_user,
         traffic,
     });
-    entrances.open(&front, &Arc::new(Http(Arc::clone(&app))));
-    manager::ready();
+    let http = Arc::new(Http(Arc::clone(&app)));
+    // In this thread, which the runtime gives nothing else to do.
+    let open = entrances.open(&front, &http);
     let mut stop = stops()?;
     let mut at_once = stop.clone();
     let stopped = async {
+        manager::ready();
         // The sender lives as long as the runtime.
         drop(stop.wait_for(|count| *count >= 1).await);
         tracing::info!("stopping: requests in flight are finished, jobs run on");
@@ -244,7 +241,7 @@ async fn serve(
         front.close(LINGER).await;
     };
     tokio::select! {
-        () = stopped => {}
+        ((), ()) = join(open, stopped) => {}
         _ = at_once.wait_for(|count| *count >= 2) => tracing::warn!("stopped at once"),
     }
     blocking::run(move || {

@@ -9,13 +9,12 @@ mod watched;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
@@ -116,7 +115,6 @@ pub struct Door {
     limits: Arc<Live<Limits>>,
     seats: Arc<Seats>,
     closing: watch::Sender<bool>,
-    accepting: Mutex<Vec<AbortHandle>>,
 }
 
 impl Door {
@@ -135,24 +133,22 @@ impl Door {
             limits,
             seats: Arc::default(),
             closing: watch::Sender::new(false),
-            accepting: Mutex::default(),
         }
     }
 
-    /// Lets clients in at an entrance.
-    pub fn open<R: Reception>(self: &Arc<Self>, entrance: Entrance, reception: &Arc<R>) {
-        let accepting = tokio::spawn(Arc::clone(self).accept(entrance, Arc::clone(reception)));
-        let mut handles = self
-            .accepting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        handles.push(accepting.abort_handle());
-    }
-
-    async fn accept<R: Reception>(self: Arc<Self>, entrance: Entrance, reception: Arc<R>) {
+    /// Lets clients in at an entrance until the door closes.
+    ///
+    /// Give it a thread that answers nobody: whoever comes anew would wait for its turn among those
+    /// who are being answered.
+    pub async fn open<R: Reception>(&self, entrance: Entrance, reception: &Arc<R>) {
+        let mut closing = self.closing.subscribe();
         loop {
-            match entrance.listener.accept().await {
-                Ok((stream, peer)) => self.let_in(stream, peer, &entrance, &reception).await,
+            let accepted = tokio::select! {
+                accepted = entrance.listener.accept() => accepted,
+                _ = closing.wait_for(|closing| *closing) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.let_in(stream, peer, &entrance, reception).await,
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted just now");
@@ -217,12 +213,6 @@ impl Door {
     /// Lets nobody in any more, and waits until everybody has heard their answer and left, `limit` at
     /// most.
     pub async fn close(&self, limit: Duration) {
-        let mut accepting = self
-            .accepting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .split_off(0);
-        accepting.drain(..).for_each(|handle| handle.abort());
         self.closing.send_replace(true);
         drop(timeout(limit, self.seats.empty()).await);
     }

@@ -61,7 +61,8 @@ fn rig(limits: Limits) -> Rig {
     let door = Arc::new(Door::new(Arc::new(Live::new(limits))));
     let entrance = Entrance::bind("127.0.0.1:0".parse().unwrap(), Port::Plain).unwrap();
     let address = entrance.address().unwrap();
-    door.open(entrance, &Arc::new(Passage(passage)));
+    let opened = Arc::clone(&door);
+    tokio::spawn(async move { opened.open(entrance, &Arc::new(Passage(passage))).await });
     Rig {
         guests,
         door,
