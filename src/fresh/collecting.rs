@@ -13,8 +13,12 @@ use tokio::time::timeout;
 
 use super::Fresh;
 
-/// The pause goes on as long as somebody comes within this time.
+/// The pause goes on as long as somebody comes within this time, or within [`MOMENT_PART`] of the time
+/// that the last answer took, if that is longer.
 const MOMENT: Duration = Duration::from_millis(1);
+
+/// To prepare a long answer takes its time, too, and who has heard it comes back after that.
+const MOMENT_PART: u32 = 8;
 
 /// The pause is at most this part of the time that the last answer took.
 const PART: u32 = 4;
@@ -55,8 +59,9 @@ impl<K: Eq + Hash, T> Fresh<K, T> {
         let Some((complete, mut there)) = self.call_roll(key, heard) else {
             return;
         };
+        let moment = (took / MOMENT_PART).max(MOMENT);
         let until = Instant::now() + (took / PART).max(MOMENT);
-        while timeout(MOMENT, complete.notified()).await.is_err() {
+        while timeout(moment, complete.notified()).await.is_err() {
             let now = self
                 .lock()
                 .get(key)
