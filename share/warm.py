@@ -85,7 +85,7 @@ class Parent:
     def prepare(self):
         self.code = load_launcher(self.launcher)
         hold_silent(lambda: import_barman(self.launcher))
-        warm_up()
+        warm_up(self.launcher)
         hide_own_frames()
         self.last_wish = last_wish()
         if len(os.listdir("/proc/self/task")) != 1:

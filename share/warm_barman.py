@@ -89,14 +89,17 @@ def hold_silent(work):
         raise Unusable("barman prints when it is imported")
 
 
-def warm_up():
+def warm_up(launcher):
     """Fills what each process fills once. What fails here is filled by each child."""
     import warnings
+
+    # The sources last: they are those of all modules that the others load.
+    steps = (warm_codecs, warm_configuration, warm_parser, warm_patterns, lambda: warm_sources(launcher))
 
     # One that was given here would not be given again.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for step in (warm_sources, warm_codecs, warm_configuration, warm_parser):
+        for step in steps:
             try:
                 step()
             except (Exception, SystemExit):
@@ -106,7 +109,20 @@ def warm_up():
     sys.stderr.flush()
 
 
-def warm_sources():
+def warm_patterns():
+    """Regular expressions on the way to a server and its backups."""
+    import fnmatch
+    import re
+
+    from barman.utils import redact_passwords
+
+    for pattern in ("*", "*.conf", "*-backup.info"):
+        fnmatch.fnmatch("a", pattern)
+    re.compile(r"^(.+?)-backup\.info$")
+    redact_passwords("a")
+
+
+def warm_sources(launcher):
     # Barman asks for the stack with each message that it logs, which reads the sources of all frames.
     import inspect
     import linecache
@@ -120,6 +136,11 @@ def warm_sources():
         except Exception:
             pass
     inspect.stack()
+    # All modules are looked through for a file that is not known: the launcher's is the module that a
+    # child makes of it, and the frames below it are of none.
+    inspect.modulesbyfile[launcher] = "__main__"
+    for unknown in (main.__code__.co_filename, "<string>"):
+        inspect.modulesbyfile[unknown] = ""
 
 
 def hide_own_frames():
@@ -167,7 +188,7 @@ def warm_configuration():
 def warm_parser():
     import barman.cli
 
-    barman.cli.p.parse_args(["list-backups", "main"])
+    barman.cli.p.parse_args(["-c", "a", "list-backups", "main"])
 
 
 # What the parent was made of
