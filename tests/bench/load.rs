@@ -15,9 +15,14 @@ pub struct Round {
 
 /// Requests for four seconds over connections that stay; every answer must be a success.
 pub fn ask(port: u16, target: &str, clients: u32, token: Option<&str>) -> Round {
+    ask_for(4, port, target, clients, token)
+}
+
+/// The same for so many seconds.
+pub fn ask_for(seconds: u32, port: u16, target: &str, clients: u32, token: Option<&str>) -> Round {
     let mut command = Command::new("wrk");
-    command.args(["-t1", "-d4s", "--latency", "--timeout", "30s", "-c"]);
-    command.arg(clients.to_string());
+    command.args(["-t1", "--latency", "--timeout", "60s"]);
+    command.args([format!("-d{seconds}s"), format!("-c{clients}")]);
     if let Some(token) = token {
         command.args(["-H", &format!("Authorization: Bearer {token}")]);
     }

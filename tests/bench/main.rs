@@ -17,6 +17,7 @@
 )]
 
 mod bare;
+mod count;
 mod load;
 mod many;
 mod months;
@@ -43,6 +44,17 @@ const PAIRS: usize = 30;
 const LOGINS: usize = 100;
 const REST: Duration = Duration::from_secs(60);
 
+/// A part of what is measured, by its name.
+type Part = (&'static str, fn(&Site));
+
+const PARTS: &[Part] = &[
+    ("requests", requests),
+    ("ssh", over_ssh::command_against_ssh),
+    ("peer", peer::measure),
+    ("many", many::measure),
+    ("months", months::measure),
+];
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
@@ -50,50 +62,37 @@ fn main() -> ExitCode {
         Some(word) if word == supervise::WORD => supervise::run(arguments),
         Some(word) if word == "serve" || word == "user" => cli::run(),
         Some(word) if word == "bare" => bare::serve(arguments.map(|a| a.into_string().unwrap())),
-        // One part alone: `cargo bench --bench bench -- months`, `memory`,
-        // `many`, `peer`.
-        Some(word) if word == "memory" => {
-            memory_after_logins(&Site::new().serve());
-            ExitCode::SUCCESS
-        }
-        Some(word) if word == "months" => {
-            let site = Site::new();
-            site.serve().stop();
-            months::measure(&site);
-            ExitCode::SUCCESS
-        }
-        Some(word) if word == "many" => {
-            many::measure(&Site::new());
-            ExitCode::SUCCESS
-        }
-        Some(word) if word == "peer" => {
-            peer::measure(&Site::new());
-            ExitCode::SUCCESS
-        }
-        _ => {
-            measure();
-            ExitCode::SUCCESS
-        }
+        _ => measure(),
     }
 }
 
-fn measure() {
+/// Measures the parts that are named, `cargo bench --bench bench -- peer many`, or all.
+fn measure() -> ExitCode {
+    let words = std::env::args().skip(1);
+    let words: Vec<String> = words.filter(|word| !word.starts_with("--")).collect();
+    let is_wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
     let site = Site::new();
-    let mut server = site.serve();
     println!(
         "machine: {} cores; Barman {}",
         cores(),
         site.fact("BARMAN_VERSION")
     );
+    for (name, part) in PARTS {
+        if is_wanted(name) {
+            part(&site);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// What a request costs, and the memory after many.
+fn requests(site: &Site) {
+    let mut server = site.serve();
     let token = Site::token(server.port);
-    route_against_bare_rocket(&site, server.port, &token);
-    list_against_process(&site, server.port, &token);
+    route_against_bare_rocket(site, server.port, &token);
+    list_against_process(site, server.port, &token);
     memory_after_logins(&server);
     server.stop();
-    over_ssh::command_against_ssh(&site);
-    peer::measure(&site);
-    many::measure(&site);
-    months::measure(&site);
 }
 
 fn cores() -> usize {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::count::Starts;
 use super::load::{self, Round};
 use super::process::Process;
 use super::site::{self, Site};
@@ -52,7 +53,7 @@ const ROUNDS: usize = 3;
 const PLAIN: Duration = Duration::from_secs(6);
 
 pub fn measure(site: &Site) {
-    let mut server = site.serve_counted();
+    let mut server = site.serve_warm();
     let token = Site::token(server.port);
     // The first request finds nothing warm, and counts nowhere.
     for (target, _) in DISTINCT {
@@ -60,6 +61,10 @@ pub fn measure(site: &Site) {
         assert!(answer.starts_with("HTTP/1.1 200"), "{target}: {answer}");
     }
     let before = rested(&server);
+    let counted = Starts::of(site);
+    site::request(server.port, TARGET, &token);
+    assert_eq!(counted.since(), 1, "starts in one request");
+    drop(counted);
     let single = one_client(site, server.port, &token);
     for (clients, goal) in [(64, 250.0), (512, 1000.0)] {
         alike(site, server.port, &token, clients, goal, single);
@@ -109,9 +114,10 @@ fn alike(site: &Site, port: u16, token: &str, clients: u32, goal: f64, single: f
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut starts = Vec::new();
     for _ in 0..ROUNDS {
-        let before = site.counted();
+        let counted = Starts::of(site);
         ours.push(load::ask(port, TARGET, clients, Some(token)));
-        starts.push((site.counted() - before) as f64);
+        starts.push(counted.since() as f64);
+        drop(counted);
         theirs.push(plain(site, clients, &[WORDS]));
     }
     println!(

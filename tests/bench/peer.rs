@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::load::{ask, tell};
+use super::load::{ask_for, tell};
 use super::process::Process;
 use super::site::{self, Site};
 use super::{ROUNDS, verdict};
+
+const TARGETS: [&str; 3] = ["/status", "/servers/main/operations", "/diagnose"];
 
 /// Clients at once; gunicorn's workers answer one each at a time.
 const CLIENTS: u32 = 16;
@@ -22,9 +24,15 @@ pub fn measure(site: &Site) {
         return;
     };
     leave_operations(site);
-    let server = site.serve();
+    let server = site.serve_warm();
     let token = Site::token(server.port);
-    for target in ["/status", "/diagnose", "/servers/main/operations"] {
+    // The first request finds nothing warm, and counts nowhere.
+    for target in [
+        "/diagnose",
+        "/status",
+        "/diagnose",
+        "/servers/main/operations",
+    ] {
         let (ours, theirs) = (
             site::request(server.port, target, &token),
             site::request(peer.port, target, ""),
@@ -37,21 +45,25 @@ pub fn measure(site: &Site) {
         }
     }
     println!(
-        "\nthe routes of pg-backup-api, {ROUNDS} rounds of 4 s, requests per second and milliseconds; pg-backup-api runs under gunicorn with 2 workers"
+        "\nthe routes of pg-backup-api, {ROUNDS} rounds, requests per second and milliseconds; pg-backup-api runs under gunicorn with 2 workers"
     );
-    for (target, clients, goal) in [
-        ("/status", CLIENTS, 4.0),
-        ("/servers/main/operations", CLIENTS, 15.0),
-        ("/diagnose", 1, 1.0),
-        ("/diagnose", CLIENTS, 8.0),
-        ("/diagnose", 256, 100.0),
+    for (target, clients, seconds, goal) in [
+        ("/status", CLIENTS, 4, 4.0),
+        ("/servers/main/operations", CLIENTS, 4, 15.0),
+        ("/diagnose", 1, 4, 1.0),
+        ("/diagnose", CLIENTS, 4, 8.0),
+        // So long, for each client of pg-backup-api to be answered.
+        ("/diagnose", 256, 30, 100.0),
     ] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            ours.push(ask(server.port, target, clients, Some(&token)));
-            theirs.push(ask(peer.port, target, clients, None));
+            ours.push(ask_for(seconds, server.port, target, clients, Some(&token)));
+            theirs.push(ask_for(seconds, peer.port, target, clients, None));
+            // It answers those who have left, too, before it takes anybody anew.
+            let after = site::request(peer.port, "/status", "");
+            assert!(after.starts_with("HTTP/1.1 200"), "{after}");
         }
-        println!("  {target}, {clients} clients");
+        println!("  {target}, {clients} clients, {seconds} s a round");
         let (ours, theirs) = (tell("barmanapi", &ours), tell("pg-backup-api", &theirs));
         let ratio = ours / theirs;
         println!(
@@ -59,16 +71,26 @@ pub fn measure(site: &Site) {
             verdict(ratio >= goal)
         );
     }
-    let (ours, theirs) = (server.proportional(), peer.proportional());
-    println!(
-        "  memory of all processes after it, shared pages by their share: {ours:.1} MB, {theirs:.1} MB"
-    );
+    println!("  memory of all processes after it, MB, shared pages by their share");
+    let theirs = peer.proportional();
+    println!("    pg-backup-api {theirs:.1}");
+    weigh("with a Barman that is kept warm", &server, theirs);
+    drop(server);
+    let server = site.serve();
+    for target in TARGETS {
+        ask_for(4, server.port, target, CLIENTS, Some(&token));
+    }
+    weigh("with a Barman for each request", &server, theirs);
+    remove_operations(site);
+}
+
+fn weigh(manner: &str, server: &Process, theirs: f64) {
+    let ours = server.proportional();
     let ratio = ours / theirs;
     println!(
-        "    ratio {ratio:.2}; goal: at most 0.25: {}",
+        "    barmanapi {manner} {ours:.1}, ratio {ratio:.2}; goal: at most 0.25: {}",
         verdict(ratio <= 0.25)
     );
-    remove_operations(site);
 }
 
 /// The body of an answer as a document: spaces, the order of keys and that of operations, which

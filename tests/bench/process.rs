@@ -37,9 +37,10 @@ impl Process {
             all.extend(children(all[at]));
             at += 1;
         }
-        all.into_iter()
-            .map(|pid| megabytes(pid, "smaps_rollup", "Pss:"))
-            .sum()
+        let sizes = all
+            .into_iter()
+            .filter_map(|pid| megabytes(pid, "smaps_rollup", "Pss:"));
+        sizes.sum()
     }
 
     /// Resident memory in MB of the first process below it whose program is named so.
@@ -73,25 +74,27 @@ impl Process {
     }
 }
 
-/// The children of all threads of a process.
+/// The children of all threads of a process; none of one that has ended.
 fn children(pid: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    let texts = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap());
-    let texts: String = texts.collect();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten();
+    let files = tasks.flatten().map(|task| task.path().join("children"));
+    let texts: String = files.flat_map(fs::read_to_string).collect();
     let pids = texts.split_whitespace().map(|pid| pid.parse().unwrap());
     pids.collect()
 }
 
 fn resident(pid: u32) -> f64 {
-    megabytes(pid, "status", "VmRSS:")
+    megabytes(pid, "status", "VmRSS:").unwrap()
 }
 
-/// A number of a file of a process, which the kernel gives in KiB.
-fn megabytes(pid: u32, file: &str, name: &str) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kibibytes = line.unwrap().trim().trim_end_matches("kB").trim();
-    kibibytes.parse::<f64>().unwrap() * 1024.0 / 1e6
+/// A number of a file of a process, which the kernel gives in KiB; one that has ended has none.
+fn megabytes(pid: u32, file: &str, name: &str) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes = line.trim().trim_end_matches("kB").trim();
+    Some(kibibytes.parse::<f64>().unwrap() * 1024.0 / 1e6)
 }
 
 /// A program that says in its first line where it listens.

@@ -167,50 +167,14 @@ impl Site {
             .unwrap()
     }
 
-    /// The service with Barman's own launcher, which tells each of its starts in a log.
-    pub fn serve_counted(&self) -> Process {
-        let log = self.file("counted.log").display().to_string();
-        let barman = fs::read_to_string(self.fact("BARMAN_CONF")).unwrap();
-        let barman: String = barman
-            .lines()
-            .map(|line| match line.split_once(" = ") {
-                Some(("log_file", _)) => format!("log_file = {log}\n"),
-                Some(("log_level", _)) => "log_level = DEBUG\n".to_owned(),
-                _ => format!("{line}\n"),
-            })
-            .collect();
-        self.write("counted-barman.conf", &barman, 0o644);
-        let config = fs::read_to_string(self.file("barmanapi.conf")).unwrap();
-        let config: String = config
-            .lines()
-            .map(|line| match line.split_once(" = ") {
-                Some(("command", _)) => format!("command = {}\n", self.fact("BARMAN")),
-                Some(("config_file", path)) if path == self.fact("BARMAN_CONF") => {
-                    let path = self.file("counted-barman.conf");
-                    format!("config_file = {}\n", path.display())
-                }
-                _ => format!("{line}\n"),
-            })
-            .collect();
-        self.write("counted.conf", &config, 0o600);
-        self.serve_with("counted.conf")
-    }
-
-    /// Runs Barman's own launcher with the configuration of [`Site::serve_counted`].
+    /// Runs Barman's own launcher, which no shell script counts.
     pub fn plain(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(Path::new(self.fact("BARMAN")));
         command
-            .arg("-c")
-            .arg(self.file("counted-barman.conf"))
+            .args(["-c", self.fact("BARMAN_CONF")])
             .args(arguments)
             .output()
             .unwrap()
-    }
-
-    /// Starts of Barman with that configuration so far.
-    pub fn counted(&self) -> usize {
-        let log = fs::read_to_string(self.file("counted.log")).unwrap();
-        log.matches("Initialised Barman version").count()
     }
 
     /// Starts of Barman so far, by whomever.
@@ -258,12 +222,21 @@ impl Site {
 
     /// The same with Barman's own launcher, so that it can be kept warm.
     pub fn serve_over_ssh_warm(&self) -> Process {
-        let config = fs::read_to_string(self.file("over-ssh.conf")).unwrap();
+        self.serve_launcher("over-ssh.conf")
+    }
+
+    /// The service with Barman's own launcher, so that it can be kept warm.
+    pub fn serve_warm(&self) -> Process {
+        self.serve_launcher("barmanapi.conf")
+    }
+
+    fn serve_launcher(&self, config: &str) -> Process {
+        let text = fs::read_to_string(self.file(config)).unwrap();
         let wrapper = format!("command = {}\n", self.file("barman").display());
         let launcher = format!("command = {}\n", self.fact("BARMAN"));
-        let config = config.replace(&wrapper, &launcher);
-        self.write("over-ssh-warm.conf", &config, 0o600);
-        self.serve_with("over-ssh-warm.conf")
+        let warm = format!("warm-{config}");
+        self.write(&warm, &text.replace(&wrapper, &launcher), 0o600);
+        self.serve_with(&warm)
     }
 
     /// Serves another store of this site.
