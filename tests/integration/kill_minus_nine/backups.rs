@@ -17,6 +17,7 @@ pub(super) fn kill_during_backups(mut random: Random) -> Seen {
     let before = catalogue();
     let mut by_id = BTreeMap::new();
     while seen.kills < REAL_KILLS {
+        Lab::await_next_second();
         let ada = server.with_token(&token);
         let ticket = ada
             .post("/barman/backup", &json!({"server_name": "other"}))

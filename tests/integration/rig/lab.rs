@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The lab's facts.
 pub struct Lab {
@@ -108,7 +109,17 @@ impl Lab {
         static OTHER: Mutex<()> = Mutex::new(());
         let lock = if server == "main" { &MAIN } else { &OTHER };
         // A test that failed has left nothing that matters here.
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
+        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::await_next_second();
+        held
+    }
+
+    /// Barman names a backup by the second in which it starts, and one that starts in the same second
+    /// takes the place of the other.
+    pub fn await_next_second() {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let begun = Duration::from_nanos(since_epoch.subsec_nanos().into());
+        std::thread::sleep(Duration::from_secs(1) - begun);
     }
 
     /// Runs a program as root.
