@@ -49,13 +49,32 @@ def is_fixed(name):
 
 
 class Child:
-    """A command that runs."""
+    """A process that waits for its words, or runs a command."""
 
-    def __init__(self, number, pid, streams):
-        self.number = number
+    def __init__(self, pid, words, streams):
         self.pid = pid
+        self.words = words
         self.streams = streams
+        self.number = None
         self.stopped = False
+
+    def take(self, content):
+        """Gives it its words; false when it is no more."""
+        rest = NUMBER.pack(len(content)) + content
+        try:
+            while rest:
+                rest = rest[os.write(self.words, rest) :]
+        except BrokenPipeError:
+            return False
+        finally:
+            self.dismiss()
+        return True
+
+    def dismiss(self):
+        """One that has no words yet ends."""
+        if self.words is not None:
+            os.close(self.words)
+            self.words = None
 
 
 class Parent:
@@ -68,6 +87,8 @@ class Parent:
         self.control = control
         self.answers = answers
         self.children = {}
+        # The one that waits; to make it takes time that no command has to wait for.
+        self.waiting = None
         self.streams = {}
         self.received = bytearray()
         # What Python itself has added to it stays in a child, as it does after a start.
@@ -107,12 +128,16 @@ class Parent:
         self.poll = select.poll()
         for descriptor in (self.control, self.wake):
             self.poll.register(descriptor, select.POLLIN)
+        self.let_one_wait()
+
+    def runs(self):
+        return any(child.number is not None for child in self.children.values())
 
     def serve(self):
         """Until there is nobody to serve, or the parent is to be replaced."""
         last = time.monotonic()
-        while not (self.retiring and not self.children):
-            if self.children:
+        while not self.retiring or self.runs():
+            if self.runs():
                 patience = None
             else:
                 patience = max(0, self.idle - (time.monotonic() - last)) * 1000
@@ -159,7 +184,7 @@ class Parent:
         try:
             words, environment = read_request(content)
             self.refuse_the_unexpected(words, environment)
-            if len(self.children) >= MOST_CHILDREN:
+            if len(self.children) > MOST_CHILDREN:
                 raise ValueError("too many commands run")
         except (ValueError, struct.error) as error:
             return self.say(b"N", number, str(error).encode("utf-8", "replace"))
@@ -167,9 +192,12 @@ class Parent:
             self.retiring = True
             return self.say(b"N", number, b"replace")
         try:
-            self.fork(number, words, environment)
+            child = self.begin(content)
         except OSError as error:
-            self.say(b"N", number, str(error).encode("utf-8", "replace"))
+            return self.say(b"N", number, str(error).encode("utf-8", "replace"))
+        child.number = number
+        self.say(b"B", number, NUMBER.pack(child.pid))
+        self.let_one_wait()
 
     def refuse_the_unexpected(self, words, environment):
         rest = list(words)
@@ -187,35 +215,50 @@ class Parent:
         self.forks += 1
         return self.forks % FORKS == 0 and resident() > self.size + GROWTH
 
-    def fork(self, number, words, given):
+    def begin(self, content):
+        """A child that has these words."""
+        child, self.waiting = self.waiting, None
+        if child is None or not child.take(content):
+            child = self.fork()
+            if not child.take(content):
+                raise OSError("a child has ended before it began")
+        return child
+
+    def let_one_wait(self):
+        if self.waiting is None and not self.retiring:
+            try:
+                self.waiting = self.fork()
+            except OSError:
+                # The next command is told.
+                pass
+
+    def fork(self):
         opened = []
         try:
-            opened += os.pipe()
-            opened += os.pipe()
-            out, out_end, err, err_end = opened
+            for _ in range(3):
+                opened += os.pipe()
+            out, out_end, err, err_end, words_end, words = opened
             highest = max(self.control, self.answers, self.wake, self.waker, *opened, *self.streams)
             # A stop that meets the child before it is one must not make it act as its parent.
             signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
             pid = os.fork()
             if pid == 0:
-                environment = dict(self.environment)
-                environment.update(given)
-                become(self, words, environment, out_end, err_end, highest)
+                become(self, words_end, out_end, err_end, highest)
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-        os.close(out_end)
-        os.close(err_end)
-        child = Child(number, pid, {out: b"O", err: b"E"})
+        for descriptor in (out_end, err_end, words_end):
+            os.close(descriptor)
+        child = Child(pid, words, {out: b"O", err: b"E"})
         self.children[pid] = child
         for descriptor in (out, err):
             os.set_blocking(descriptor, False)
             self.streams[descriptor] = child
             self.poll.register(descriptor, select.POLLIN)
-        self.say(b"B", number, NUMBER.pack(pid))
+        return child
 
     def pass_on(self, descriptor, most=CHUNK):
         """Passes on what a child said; the number of bytes."""
@@ -226,7 +269,7 @@ class Parent:
             content = os.read(descriptor, most)
         except BlockingIOError:
             return 0
-        if content:
+        if content and child.number is not None:
             self.say(child.streams[descriptor], child.number, content)
         else:
             self.forget(descriptor)
@@ -261,6 +304,11 @@ class Parent:
             while left and self.pass_on(descriptor):
                 left -= 1
             self.forget(descriptor)
+        child.dismiss()
+        if child is self.waiting:
+            self.waiting = None
+        if child.number is None:
+            return
         if os.WIFSIGNALED(status):
             ending = b"s" + NUMBER.pack(os.WTERMSIG(status))
         else:

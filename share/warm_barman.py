@@ -90,11 +90,19 @@ def hold_silent(work):
 
 
 def warm_up(launcher):
-    """Fills what each process fills once. What fails here is filled by each child."""
-    import warnings
-
+    """Fills what each process fills once."""
     # The sources last: they are those of all modules that the others load.
-    steps = (warm_codecs, warm_configuration, warm_parser, warm_patterns, lambda: warm_sources(launcher))
+    take_steps(*ON_EACH_WAY, lambda: warm_sources(launcher))
+
+
+def rehearse():
+    """Touches in a child what each command touches: the memory is its own then, before it has to be."""
+    take_steps(*ON_EACH_WAY)
+
+
+def take_steps(*steps):
+    """What fails here fails where it is needed, and is told there."""
+    import warnings
 
     # One that was given here would not be given again.
     with warnings.catch_warnings():
@@ -104,7 +112,7 @@ def warm_up(launcher):
                 step()
             except (Exception, SystemExit):
                 pass
-    # What was printed must not wait in a buffer that each child has a copy of.
+    # What was printed must not wait in a buffer of which another process has a copy.
     sys.stdout.flush()
     sys.stderr.flush()
 
@@ -189,6 +197,9 @@ def warm_parser():
     import barman.cli
 
     barman.cli.p.parse_args(["-c", "a", "list-backups", "main"])
+
+
+ON_EACH_WAY = (warm_codecs, warm_configuration, warm_parser, warm_patterns)
 
 
 # What the parent was made of

@@ -13,8 +13,8 @@ def last_wish():
     return lambda: prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
-def become(parent, words, environment, out, err, highest):
-    """The child. Signals are held back until it has its own way with them."""
+def become(parent, given, out, err, highest):
+    """The child. Signals are held back until it has its words and its own way with them."""
     try:
         os.setsid()
         parent.last_wish()
@@ -24,24 +24,43 @@ def become(parent, words, environment, out, err, highest):
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        rehearse()
         os.dup2(out, 1)
         os.dup2(err, 2)
-        os.closerange(3, highest + 1)
-        os.environb.clear()
-        os.environb.update(environment)
-        time.tzset()
+        os.dup2(given, 3)
+        os.closerange(4, highest + 1)
         os.chdir("/")
         os.umask(0o022)
-        sys.argv = [parent.launcher] + [os.fsdecode(word) for word in words]
         main = type(sys)("__main__")
         main.__file__ = parent.launcher
         main.__builtins__ = __builtins__
         sys.modules["__main__"] = main
+        content = receive(3)
+        os.close(3)
+        if content is None:
+            os._exit(0)
+        words, environment = read_request(content)
+        os.environb.clear()
+        os.environb.update(parent.environment)
+        os.environb.update(environment)
+        time.tzset()
+        sys.argv = [parent.launcher] + [os.fsdecode(word) for word in words]
         signal.pthread_sigmask(signal.SIG_SETMASK, parent.mask)
         os._exit(end(run(parent.code, main.__dict__)))
     finally:
         # Whatever happens, no child goes on as a parent.
         os._exit(127)
+
+
+def receive(descriptor):
+    """The words of a command; nothing when none come any more."""
+    content = b""
+    while len(content) < NUMBER.size or len(content) < NUMBER.size + NUMBER.unpack_from(content)[0]:
+        part = os.read(descriptor, CHUNK)
+        if not part:
+            return None
+        content += part
+    return content[NUMBER.size :]
 
 
 def run(code, names):

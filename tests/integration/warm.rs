@@ -161,6 +161,18 @@ fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
+/// The children of a warm parent that run a command: one that waits has the pipe that brings its words
+/// as its first descriptor after the outputs.
+fn working(parent: i32) -> Vec<i32> {
+    let waits = |pid: &i32| {
+        let words = fs::read_link(format!("/proc/{pid}/fd/3")).unwrap_or_default();
+        words.to_string_lossy().starts_with("pipe:")
+    };
+    let mut found = children(parent);
+    found.retain(|pid| !waits(pid));
+    found
+}
+
 /// The warm parents of a service.
 fn parents_of(service: u32) -> Vec<i32> {
     let own = service.to_string();

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::both_ways::without_clocks;
 use super::load::under_load;
-use super::{MuteServer, OwnVenv, children, eventually, is_warm, stat};
+use super::{MuteServer, OwnVenv, eventually, is_warm, stat, working};
 use crate::rig::{Barman, Server, Site, Sshd, User};
 
 /// A server whose Barman, under a launcher of its own, is behind an sshd of its own.
@@ -119,10 +119,10 @@ fn a_command_there_that_takes_too_long_is_stopped_with_its_parent_left_alive() {
     let parents = far.parents();
     let ticket = std::thread::scope(|scope| {
         let ask = scope.spawn(|| user.get("/barman/status?server_name=mute").ticket());
-        eventually("a child of the parent", || !children(parents[0]).is_empty());
+        eventually("a child of the parent", || !working(parents[0]).is_empty());
         ask.join().unwrap()
     });
-    eventually("end of the child", || children(parents[0]).is_empty());
+    eventually("end of the child", || working(parents[0]).is_empty());
     assert_eq!(far.parents(), parents);
     user.form("/history/cancel", &format!("ticket={ticket}"));
     assert_eq!(user.closed(&ticket)["state"], "cancelled");

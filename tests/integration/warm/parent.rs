@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::load::under_load;
-use super::{Bench, MuteServer, OwnVenv, children, eventually, is_warm, parents_of};
+use super::{Bench, MuteServer, OwnVenv, eventually, is_warm, parents_of, working};
 use crate::rig::Lab;
 
 fn kill(pid: i32) {
@@ -136,13 +136,13 @@ fn a_command_that_takes_too_long_is_stopped_with_its_parent_left_alive() {
     let parents = asker.parents();
     let ticket = std::thread::scope(|scope| {
         let ask = scope.spawn(|| asker.get("/barman/status?server_name=mute").ticket());
-        eventually("a child of the parent", || !children(parents[0]).is_empty());
+        eventually("a child of the parent", || !working(parents[0]).is_empty());
         ask.join().unwrap()
     });
     asker
         .user
         .form("/history/cancel", &format!("ticket={ticket}"));
-    eventually("end of the child", || children(parents[0]).is_empty());
+    eventually("end of the child", || working(parents[0]).is_empty());
     assert_eq!(asker.parents(), parents);
     asker.get("/barman/list-servers").expect(200);
     assert_eq!(asker.user.closed(&ticket)["state"], "cancelled");

@@ -135,9 +135,49 @@ def hold_surroundings(lab, folder, hosts):
         warm.stop(2, waits)
         failures += hold("a stop ends what a command has started, too", warm.answer()[0] == -signal.SIGINT and ended(left))
         if where == "here":
-            failures += hold("no zombie is left", not children(warm.process.pid))
-        warm.close()
+            failures += hold_waiting(warm)
+        else:
+            warm.close()
     return failures + hold_replaced(own)
+
+
+def hold_waiting(warm):
+    """One child waits, whatever becomes of it, and no zombie is left."""
+    failures = 0
+    for number in range(20):
+        (waits,) = settled_children(warm)
+        os.kill(waits, signal.SIGKILL)
+        # Whether its parent knows already or not.
+        while state(waits) != "Z":
+            pass
+        failures += hold("one that died is not missed", warm.run(["do", str(number)])[0] == number)
+    (waits,) = settled_children(warm)
+    os.kill(waits, signal.SIGSTOP)
+    warm.ask(["do", "5"])
+    failures += hold("one that is stopped takes its words all the same", warm.frame()[0] == b"B")
+    os.kill(waits, signal.SIGCONT)
+    failures += hold("and runs them once it may", warm.answer()[0] == 5)
+    (waits,) = settled_children(warm)
+    failures += hold("the end of its parent", warm.close() == 0)
+    return failures + hold("is that of the one that waits", ended(waits))
+
+
+def state(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
+
+
+def settled_children(warm):
+    """The children, once there is one alone."""
+    for _ in range(200):
+        found = children(warm.process.pid)
+        if len(found) == 1:
+            break
+        time.sleep(0.01)
+    return [int(pid) for pid in found]
 
 
 def hold_replaced(own):
