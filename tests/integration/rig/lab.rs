@@ -118,8 +118,8 @@ impl Lab {
     /// takes the place of the other.
     pub fn await_next_second() {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let begun = Duration::from_nanos(since_epoch.subsec_nanos().into());
-        std::thread::sleep(Duration::from_secs(1) - begun);
+        let left = 1_000_000_000 - u64::from(since_epoch.subsec_nanos());
+        std::thread::sleep(Duration::from_nanos(left));
     }
 
     /// Runs a program as root.
