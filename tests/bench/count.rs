@@ -1,7 +1,8 @@
-//! How often Barman starts, told by the kernel: each start opens Barman's configuration once.
+//! How often Barman starts, told by the kernel: each start opens Barman's log once, and nobody else does.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
@@ -16,7 +17,8 @@ impl Starts {
     pub fn of(site: &Site) -> Self {
         let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
         let what = WatchFlags::OPEN | WatchFlags::CLOSE;
-        inotify::add_watch(&watch, site.fact("BARMAN_CONF"), what).unwrap();
+        let log = Path::new(site.fact("BARMAN_HOME")).join("barman.log");
+        inotify::add_watch(&watch, log, what).unwrap();
         Self(watch)
     }
 
