@@ -41,3 +41,7 @@ pub mod parameters;
 pub mod redact;
 pub mod telemetry;
 pub mod visitors;
+
+/// glibc's own keeps what many clients have taken, in an arena a thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

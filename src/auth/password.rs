@@ -25,11 +25,6 @@ const HIGHEST: (u32, u32, u32) = (256 * 1024, 10, 4);
 const HASH_LENGTH: usize = 32;
 const SHORTEST_HASH: usize = 16;
 
-/// Blocks (of 1 KiB) that are always reserved. glibc gives an allocation back to the system when it
-/// is freed if it is above 32 MiB (its `DEFAULT_MMAP_THRESHOLD_MAX`); below, it may learn to keep
-/// it. What is reserved and not used costs no memory.
-const RESERVED: usize = 33 * 1024;
-
 /// A stored password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
@@ -234,8 +229,7 @@ impl Scratch {
         let count = params.block_count();
         if self.blocks.capacity() < count {
             self.release();
-            let reserve = self.blocks.try_reserve_exact(count.max(RESERVED));
-            reserve.map_err(failed)?;
+            self.blocks.try_reserve_exact(count).map_err(failed)?;
         }
         if self.blocks.len() < count {
             self.blocks.resize(count, Block::new());

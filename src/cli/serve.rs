@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::join;
+use tikv_jemalloc_ctl::background_thread;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -67,6 +68,10 @@ pub(super) fn run(config: &Path, overrides: Overrides) -> anyhow::Result<()> {
     let store = Store::open(&settings.application.store_directory)?;
     let log = telemetry::to_file(&log_options(&settings, &store))?;
     let parts = Parts::build(&settings, &store)?;
+    // Memory that is free goes back to the system when nobody asks for anything, too.
+    if let Err(error) = background_thread::write(true) {
+        tracing::warn!(%error, "memory that is free is kept until somebody asks for some");
+    }
     // A thread that answers per processor: with more of them, a thousand busy clients are answered out of
     // turn, and some wait three times as long as others.
     let runtime = tokio::runtime::Builder::new_multi_thread()

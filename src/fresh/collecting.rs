@@ -13,15 +13,16 @@ use tokio::time::timeout;
 
 use super::Fresh;
 
-/// The pause goes on as long as somebody comes within this time, or within [`MOMENT_PART`] of the time
-/// that the last answer took, if that is longer.
+/// The pause goes on as long as somebody comes within the longest of these: a moment, a part of the time
+/// that the last answer took (to prepare a long one takes its time, too), and so much for each of those
+/// who have heard it, who are answered one after another.
 const MOMENT: Duration = Duration::from_millis(1);
-
-/// To prepare a long answer takes its time, too, and who has heard it comes back after that.
 const MOMENT_PART: u32 = 8;
+const MOMENT_EACH: Duration = Duration::from_micros(20);
 
-/// The pause is at most this part of the time that the last answer took.
+/// It lasts at most the longest of these, reckoned alike.
 const PART: u32 = 4;
+const EACH: Duration = Duration::from_micros(60);
 
 /// When others are waited for before a question is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +60,11 @@ impl<K: Eq + Hash, T> Fresh<K, T> {
         let Some((complete, mut there)) = self.call_roll(key, heard) else {
             return;
         };
-        let moment = (took / MOMENT_PART).max(MOMENT);
-        let until = Instant::now() + (took / PART).max(MOMENT);
+        let each = u32::try_from(heard).unwrap_or(u32::MAX);
+        let longest =
+            |part: u32, one: Duration| MOMENT.max(took / part).max(one.saturating_mul(each));
+        let moment = longest(MOMENT_PART, MOMENT_EACH);
+        let until = Instant::now() + longest(PART, EACH);
         while timeout(moment, complete.notified()).await.is_err() {
             let now = self
                 .lock()
