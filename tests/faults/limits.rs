@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::bench::Bench;
 use super::rig::Lab;
-use super::run::{Fault, Run, Times, eventually, ms};
+use super::run::{Fault, Run, Times, at_last, eventually, ms};
 
 pub const FAULTS: &[Fault] = &[
     Fault {
@@ -83,9 +83,12 @@ fn ask_all(run: &mut Run, bench: &Bench, what: &str) {
 fn back(bench: &Bench, name: &str) -> Duration {
     let since = Instant::now();
     let target = format!("/barman/backup?server_name=other&name={name}");
-    let ticket = eventually("ticket after the fault", || {
-        let answer = bench.ask("POST", &target)?;
-        (answer.status == 202).then(|| answer.ticket())
+    let ticket = at_last("ticket after the fault", || {
+        match bench.ask("POST", &target) {
+            Some(answer) if answer.status == 202 => Ok(answer.ticket()),
+            Some(answer) => Err(answer.json().to_string()),
+            None => Err(format!("no answer; its log:\n{}", bench.site.logged())),
+        }
     });
     let took = since.elapsed();
     assert_eq!(bench.ended(&ticket)["state"], "done");

@@ -165,12 +165,18 @@ pub fn ms(time: Duration) -> String {
 /// Tries until there is something; the patience is for a machine under load.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    at_last(what, || found().ok_or(""))
+}
+
+/// The same, told what stood in the way of the last try.
+#[track_caller]
+pub fn at_last<T, E: Display>(what: &str, mut tried: impl FnMut() -> Result<T, E>) -> T {
     let since = Instant::now();
     loop {
-        if let Some(found) = found() {
-            return found;
+        match tried() {
+            Ok(found) => return found,
+            Err(why) if since.elapsed() > Duration::from_secs(40) => panic!("no {what}: {why}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
-        assert!(since.elapsed() < Duration::from_secs(40), "no {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
