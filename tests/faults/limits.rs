@@ -28,7 +28,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "memory",
-        how: "`RLIMIT_AS` at 256 MiB, with logins, backups and lists by eight clients at once",
+        how: "`RLIMIT_AS` at 256 MiB, or 64 MiB above what is taken already, with logins, backups and lists by eight clients at once",
         provoke: memory,
     },
     Fault {
