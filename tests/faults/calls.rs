@@ -61,6 +61,10 @@ pub const CALLS: &[(i64, &str)] = &[
     (libc::SYS_chown, "chown"),
     (libc::SYS_fchown, "fchown"),
     (libc::SYS_fchownat, "fchownat"),
+    (libc::SYS_flistxattr, "flistxattr"),
+    (libc::SYS_fgetxattr, "fgetxattr"),
+    (libc::SYS_fsetxattr, "fsetxattr"),
+    (libc::SYS_fremovexattr, "fremovexattr"),
     (libc::SYS_utimensat, "utimensat"),
     (libc::SYS_umask, "umask"),
     (libc::SYS_chdir, "chdir"),
@@ -117,12 +121,12 @@ pub fn errors(name: &str) -> &'static [(&'static str, i32)] {
     const AGAIN: (&str, i32) = ("EAGAIN", libc::EAGAIN);
     match name {
         "openat" => &[MFILE, NFILE, NOMEM, IO, NOSPC, DQUOT, ROFS],
-        "write" | "pwrite64" | "ftruncate" | "fsync" | "fdatasync" | "fallocate" => {
+        "write" | "pwrite64" | "ftruncate" | "fsync" | "fdatasync" | "fallocate" | "fsetxattr" => {
             &[NOSPC, DQUOT, IO]
         }
         "rename" | "link" | "linkat" | "mkdir" => &[NOSPC, DQUOT, IO, ROFS, NOMEM],
         "unlink" | "unlinkat" | "rmdir" | "fchmod" => &[IO, ROFS, NOMEM],
-        "read" | "pread64" | "getdents64" => &[IO],
+        "read" | "pread64" | "getdents64" | "flistxattr" | "fgetxattr" => &[IO],
         "statx" | "fstat" | "newfstatat" => &[IO, NOMEM],
         "clone" | "clone3" | "vfork" | "fork" => &[AGAIN, NOMEM],
         "pipe2" | "socketpair" | "accept4" | "pidfd_open" => &[MFILE, NFILE, NOMEM],

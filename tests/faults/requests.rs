@@ -202,6 +202,11 @@ impl About {
         bench.ask(self.method, &self.target)
     }
 
+    /// Whether it changes a user or a configuration.
+    pub fn changes(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// What must hold after a change: all of it is there when that was answered, and nothing of it
     /// when not; in doubt is only what a disk would not sync. Returns whether the request is one
     /// that changes something.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, ends, has_word};
@@ -23,6 +24,11 @@ pub const FAULTS: &[Fault] = &[
         how: "the same in the processes of one job",
         provoke: in_job,
     },
+    Fault {
+        name: "quota",
+        how: "a quota is reached at each call that takes room, in each request that changes a user or a configuration",
+        provoke: over_quota,
+    },
 ];
 
 /// The calls that are made to fail.
@@ -40,6 +46,9 @@ const NAMES: &[&str] = &[
     "unlinkat",
     "rmdir",
     "fchmod",
+    "flistxattr",
+    "fgetxattr",
+    "fsetxattr",
     "ftruncate",
     "read",
     "pread64",
@@ -221,6 +230,52 @@ fn in_service(run: &mut Run) {
         ms(back.within(0.5)),
         ms(back.slowest())
     ));
+}
+
+fn over_quota(run: &mut Run) {
+    if !calls::KNOWN {
+        run.left_out = Some("the system calls of this kind of machine are not known here".into());
+        return;
+    }
+    let bench = bench();
+    let mut quiet = vec![Vec::new(); REQUESTS.len()];
+    for (request, (_, target)) in REQUESTS.iter().enumerate() {
+        let about = prepare(&bench, request, &format!("20250101T0000{request:02}"), "");
+        let trace = trace(&bench, "serve", None);
+        if about.changes() {
+            about.send(&bench).unwrap().expect(200);
+        }
+        quiet[request] = trace.end();
+        run.hold(about.changes() != quiet[request].is_empty(), || {
+            format!("{target} makes {} calls", quiet[request].len())
+        });
+    }
+    let mut answers = BTreeMap::<u16, usize>::new();
+    let failures = all_failures(&quiet);
+    let reached = failures
+        .iter()
+        .filter(|failure| failure.error.1 == libc::EDQUOT);
+    for (number, failure) in reached.enumerate() {
+        let word = format!("20260101T{number:06}");
+        let about = prepare(&bench, failure.request, &word, "");
+        let trace = trace(&bench, "serve", Some(failure));
+        let answer = about.send(&bench).unwrap();
+        trace.end();
+        run.once();
+        *answers.entry(answer.status).or_default() += 1;
+        let label = format!(
+            "{}, {} {}: {answer:?}",
+            REQUESTS[failure.request].1, failure.name, failure.at
+        );
+        run.hold([200, 503, 507].contains(&answer.status), || label.clone());
+        about.look_at(run, &bench, answer.status, &label);
+    }
+    bench.no_panic(run);
+    let answers: Vec<_> = answers
+        .iter()
+        .map(|(status, count)| format!("{count} × {status}"))
+        .collect();
+    run.measure(format!("answers: {}", answers.join(", ")));
 }
 
 fn ticket_in(answer: &Answer) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The service dies while it changes users over HTTP: at each system call, one after the other.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use serde_json::json;
 
@@ -83,6 +84,14 @@ fn is_whole(section: &[&str], task: &str, number: usize) -> bool {
 fn provoke(run: &mut Run, task: &str) {
     let mut bench = Bench::new(&json!({}), &[]);
     let file = bench.site.file("client.conf");
+    let path = file.to_str().unwrap();
+    fs::rename(&file, bench.site.file("users.ini")).unwrap();
+    symlink("users.ini", &file).unwrap();
+    Lab::as_root(&["setfacl", "-m", "u:daemon:r,m::r", path]);
+    // What the folder gives to new files must not widen what the old one allowed.
+    let folder = bench.site.file("");
+    let default = ["setfacl", "-d", "-m", "u:nobody:rw"];
+    Lab::as_root(&[&default[..], &[folder.to_str().unwrap()]].concat());
     bench
         .site
         .user("eve", &["--access", "history", "--deny", "barman/n"]);
@@ -96,7 +105,7 @@ fn provoke(run: &mut Run, task: &str) {
     points(run, &mut |run, at| {
         number += 1;
         let before = if task == "add" { &without } else { &with };
-        Lab::get().write(&file, before, 0o600);
+        Lab::get().write(&file, before, 0o640);
         let as_made = facts(&file);
         let token = (task != "add").then(|| bench.site.token("eve"));
         let trace = Trace::begin(&Orders {

@@ -9,7 +9,6 @@
 mod access;
 mod error;
 mod folder;
-mod kept;
 mod local;
 mod lock;
 mod pipes;

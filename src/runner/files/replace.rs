@@ -13,9 +13,8 @@ use super::error::At;
 use super::local::{Current, current};
 use super::lock::Lock;
 use super::temporary::{Temporary, sweep};
-use super::{
-    Access, Change, Changed, Expected, FilesError, How, NEW_MODE, access, digest, kept, local,
-};
+use super::{Access, Change, Changed, Expected, FilesError, How, NEW_MODE, access, digest, local};
+use crate::atomicfile;
 
 pub(super) fn replace(lock: Option<&Path>, changes: &[Change]) -> Result<Vec<Changed>, FilesError> {
     let _held = lock.map(Lock::take).transpose()?;
@@ -137,7 +136,9 @@ impl<'a> Staged<'a> {
     ) -> Result<Step<'a>, FilesError> {
         match access::of(path, &old.facts).at(&change.path)? {
             Access::Replace => {
-                let made = beside(path, bytes, |file| kept::keep(file, &old.file, &old.facts));
+                let made = beside(path, bytes, |file| {
+                    atomicfile::keep(file, &old.file, &old.facts)
+                });
                 match made {
                     Ok(temporary) => return Ok(Step::Place(temporary)),
                     // Something can't be kept after all.
@@ -213,7 +214,7 @@ fn beside(
 
 /// Makes the names in a file's folder durable; one that may be written and not read is left to the kernel.
 fn sync(path: &Path) -> io::Result<()> {
-    match crate::atomicfile::sync_parent(path) {
+    match atomicfile::sync_parent(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         other => other,
     }

@@ -1,10 +1,13 @@
 //! The users file: by the command line, and by hand.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::process::Output;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
 
-use crate::rig::{Barman, Site, StandIn};
+use serde_json::json;
+
+use crate::rig::{Barman, Lab, Site, StandIn};
 
 fn said(output: &Output) -> String {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
@@ -269,4 +272,53 @@ fn comments_and_unknown_lines_survive_every_change_byte_for_byte() {
         .expect(200);
     assert_eq!(super::status_with(&server, token), 401);
     assert!(text().contains("\tand more\n") && text().contains(tail));
+}
+
+/// What a file has besides its bytes.
+fn facts(file: &Path) -> String {
+    let found = fs::metadata(file).unwrap();
+    let list = Command::new("getfacl").arg("-cp").arg(file).output();
+    let list = String::from_utf8(list.unwrap().stdout).unwrap();
+    let (mode, uid, gid) = (found.mode(), found.uid(), found.gid());
+    format!("{mode:o} {uid} {gid}\n{list}")
+}
+
+#[test]
+fn link_mode_owner_and_access_list_of_the_users_file_stay() {
+    let stand_in = StandIn::new();
+    let site = Site::new(&Barman::StandIn(&stand_in), &[]);
+    site.user("ada", &["--full"]);
+    let (link, file) = (site.file("client.conf"), site.file("users.ini"));
+    fs::rename(&link, &file).unwrap();
+    symlink("users.ini", &link).unwrap();
+    let path = file.to_str().unwrap();
+    Lab::as_root(&["chmod", "640", path]);
+    Lab::as_root(&["setfacl", "-m", "u:daemon:r,m::r", path]);
+    // What the folder gives to new files must not widen what the old one allowed.
+    let folder = site.file("");
+    let folder = folder.to_str().unwrap();
+    Lab::as_root(&["setfacl", "-d", "-m", "u:nobody:rw", folder]);
+    let before = facts(&file);
+    assert!(before.contains("user:daemon:r--"), "{before}");
+    let server = site.serve();
+    let ada = server.with_token(&site.token("ada"));
+    for (task, body) in [
+        (
+            "add",
+            json!({"username": "eve", "password": "x", "access": ["history"]}),
+        ),
+        ("change", json!({"username": "eve", "deny": ["barman"]})),
+        ("remove", json!({"username": "eve"})),
+    ] {
+        let text = fs::read(&file).unwrap();
+        ada.post(&format!("/auth/user/{task}"), &body).expect(200);
+        assert_ne!(fs::read(&file).unwrap(), text, "{task}");
+        assert_eq!(facts(&file), before, "{task}");
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("users.ini"));
+    }
+    // Without a list of its own the file gets none.
+    Lab::as_root(&["setfacl", "-b", path]);
+    let before = facts(&file);
+    site.user("eve", &["--access", "history"]);
+    assert_eq!(facts(&file), before);
 }

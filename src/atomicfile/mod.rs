@@ -6,23 +6,31 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+mod kept;
+
+pub use kept::keep;
 
 /// Replaces a file by one with these bytes.
 ///
-/// An existing file keeps its mode, its owner and, when it is reached through a symbolic link, the
-/// link. A new file gets `mode`.
+/// An existing file keeps its mode, its owner, its access list and, when it is reached through a
+/// symbolic link, the link. A new file gets `mode`.
 ///
 /// # Errors
-/// When the directory can't be written, the disk is full, or the owner can't be kept. The old file
-/// is then untouched and no temporary file is left. Only where the disk fails to sync the directory
+/// When the old file can't be read, the directory can't be written, the disk is full, or the owner
+/// can't be kept. The old file is then untouched and no temporary file is left. Only where the disk fails to sync the directory
 /// is the new file there all the same.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     // What can fail here fails before anything is changed.
     let folder = File::open(parent(&path))?;
-    let old = fs::metadata(&path).ok();
+    let old = match File::open(&path) {
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
     let temporary = temporary_name(&path)?;
     let written = write_new(&temporary, content, old.as_ref(), mode)
         .and_then(|()| fs::rename(&temporary, &path));
@@ -77,21 +85,17 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
-fn write_new(path: &Path, content: &[u8], old: Option<&fs::Metadata>, mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], old: Option<&File>, mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
     file.write_all(content)?;
-    if let Some(old) = old {
-        let new = file.metadata()?;
-        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
-        }
+    match old {
+        Some(old) => keep(&file, old, &old.metadata()?)?,
+        None => file.set_permissions(fs::Permissions::from_mode(mode))?,
     }
-    let mode = old.map_or(mode, |old| old.mode() & 0o7777);
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()
 }
 
@@ -157,6 +161,8 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]

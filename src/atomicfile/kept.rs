@@ -15,19 +15,20 @@ const LABEL: &CStr = c"security.selinux";
 /// Bytes that the names, or one value, of extended attributes can have.
 const LONGEST: usize = 1 << 16;
 
-/// Gives `new` the owner, group, mode, access list and user's attributes of `old`.
-pub(super) fn keep(new: &File, old: &File, facts: &Metadata) -> io::Result<()> {
+/// Gives `new` the owner, group, mode, access list and user's attributes of `old`, whose facts are
+/// `facts`. At no moment does it open `new` to anybody who may not read `old`.
+///
+/// # Errors
+/// When one of them can't be read, or given.
+pub fn keep(new: &File, old: &File, facts: &Metadata) -> io::Result<()> {
     let ours = new.metadata()?;
     if (ours.uid(), ours.gid()) != (facts.uid(), facts.gid()) {
         fchown(new, Some(facts.uid()), Some(facts.gid()))?;
     }
-    let mode = Permissions::from_mode(facts.mode() & 0o7777);
-    new.set_permissions(mode.clone())?;
     let (wanted, there) = (attributes(old)?, attributes(new)?);
     if there.contains_key(ACL) && !wanted.contains_key(ACL) {
-        // The folder gave it one, which widens what the mode says.
+        // The folder gave it one, which the mode of the old file would put in force.
         fremovexattr(new, ACL)?;
-        new.set_permissions(mode)?;
     }
     for (name, value) in wanted {
         if there.get(&name) == Some(&value) {
@@ -38,7 +39,7 @@ pub(super) fn keep(new: &File, old: &File, facts: &Metadata) -> io::Result<()> {
             _ => {}
         }
     }
-    Ok(())
+    new.set_permissions(Permissions::from_mode(facts.mode() & 0o7777))
 }
 
 /// The attributes that are kept; none where the file system knows none.
