@@ -30,7 +30,7 @@ use crate::inifile::Document;
 use crate::runner::Host;
 use crate::runner::files::{self, Access, FilesError};
 use crate::settings::keys::{self, KEYS, OverHttp, nearest};
-use crate::settings::{Changed, Problems, Settings, changes, examine_bytes};
+use crate::settings::{Changed, Problem, Problems, Settings, changes, examine_bytes};
 use crate::store::Store;
 use mend::journal_in;
 use view::{named, tell};
@@ -183,7 +183,7 @@ impl OwnFile {
         let new = self.undone(&old.document, &revision)?;
         // Whoever takes it back has not written it.
         let settings = self.judged(&new, |problems| {
-            ConfigError::Invalid(one_line(&problems.without_values()))
+            ConfigError::Invalid(without_place(&problems.without_values()))
         })?;
         let changed = changes(&before, &settings);
         for changed in &changed {
@@ -331,7 +331,7 @@ impl OwnFile {
     /// What the file would say.
     fn settings_wanted(&self, document: &Document) -> Result<Settings, ConfigError> {
         self.judged(document, |problems| {
-            ConfigError::Invalid(one_line(problems))
+            ConfigError::Invalid(without_place(problems))
         })
     }
 
@@ -378,6 +378,12 @@ impl OwnFile {
 
 fn one_line(problems: &Problems) -> String {
     let words: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    words.join("; ")
+}
+
+/// What is wrong with a text that is in no file yet.
+fn without_place(problems: &Problems) -> String {
+    let words: Vec<_> = problems.iter().map(Problem::words).collect();
     words.join("; ")
 }
 

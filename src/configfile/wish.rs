@@ -72,7 +72,12 @@ impl Wish {
         for (name, value) in parameters {
             if same(&name, UNSET) {
                 for name in value.texts() {
-                    add(&name, None)?;
+                    add(&name, None).map_err(|error| match error {
+                        ConfigError::Invalid(words) => {
+                            ConfigError::Invalid(format!("{UNSET}: {words}"))
+                        }
+                        other => other,
+                    })?;
                 }
                 continue;
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::outcome::RefusalKind;
-use super::{CallContext, Dispatch, Refusal, Reply, nothing_left, text_parameter, trail};
+use super::{CallContext, Dispatch, Refusal, Reply, nothing_left, trail};
 use crate::audit::Entry;
 use crate::auth::{Auth, AuthError, AuthKind, Authority, Caller, User};
 use crate::names::{Scope, UserName};
@@ -39,10 +39,14 @@ impl Wish {
         words: &[&str],
     ) -> Result<Self, Refusal> {
         let mut text = |word: &str| {
-            if words.contains(&word) {
-                text_parameter(&mut parameters, word)
-            } else {
-                Ok(None)
+            if !words.contains(&word) {
+                return Ok(None);
+            }
+            match parameters.take(word)? {
+                None => Ok(None),
+                Some(Parameter::Text(text)) => Ok(Some(text)),
+                // No number either: 007 and 1e3 have more than one spelling.
+                Some(_) => Err(Refusal::invalid(format!("parameter {word} takes a text"))),
             }
         };
         let user = text("username")?.ok_or_else(|| missing("username"))?;

@@ -69,6 +69,22 @@ impl Problem {
     pub(super) fn unquoted(self, unquoted: Option<String>) -> Self {
         Self { unquoted, ..self }
     }
+
+    /// The same without file and line, for a text that has not become a file yet.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut words = String::new();
+        if let Some(section) = &self.section {
+            words += &format!("[{section}] ");
+        }
+        if let Some(key) = &self.key {
+            words += &format!("{key}: ");
+        }
+        if self.is_warning {
+            words += "warning: ";
+        }
+        words + &format!("{}; {}", self.wrong, self.write)
+    }
 }
 
 impl fmt::Display for Problem {
@@ -77,17 +93,7 @@ impl fmt::Display for Problem {
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        f.write_str(":")?;
-        if let Some(section) = &self.section {
-            write!(f, " [{section}]")?;
-        }
-        if let Some(key) = &self.key {
-            write!(f, " {key}:")?;
-        }
-        if self.is_warning {
-            f.write_str(" warning:")?;
-        }
-        write!(f, " {}; {}", self.wrong, self.write)
+        write!(f, ": {}", self.words())
     }
 }
 

@@ -327,6 +327,9 @@ fn a_name_or_a_list_that_would_be_read_as_more_changes_nothing() {
         "x=y",
         "\u{131}",
         "x\0",
+        "x\u{1b}[31m",
+        "x\u{2028}y",
+        "x\u{85}y",
     ] {
         let body = json!({"username": name, "password": PASSWORD, "access": []});
         house.refuses("ada", "add", &body, 400);
@@ -370,6 +373,9 @@ fn a_name_or_a_list_that_would_be_read_as_more_changes_nothing() {
         json!({"username": "eve", "password": "x", "access": [], "old_password": "y"}),
     ] {
         house.refuses("ada", "add", &body, 400);
+    }
+    for log in ["general.log", "audit.log"] {
+        house.site.log_lines(log);
     }
 }
 

@@ -232,7 +232,7 @@ fn many_writers_barmans_own_and_readers_together_lose_nothing() {
     let desk = Desk::here(&[]);
     let admin = desk.admin();
     let done = AtomicBool::new(false);
-    let turns = rounds().div_ceil(2) + 1;
+    let turns = rounds().max(50);
     let (overtaken, updates, (raw, runs)) = std::thread::scope(|scope| {
         let told = Told(&done);
         let updater = scope.spawn(|| update_on(&desk.files, &done));

@@ -167,3 +167,89 @@ fn a_password_gets_into_no_connection_string_of_any_kind() {
         .unwrap();
     assert!(found.stdout.is_empty(), "{found:?}");
 }
+
+#[test]
+fn nothing_secret_is_written_down_by_a_service_that_debugs() {
+    const PASSWORDS: [&str; 6] = [
+        "first-pass-phrase",
+        "second-pass-phrase",
+        "guessed-pass-phrase",
+        "asked-pass-phrase",
+        "typed-pass-phrase",
+        "n3w-s3cr3t",
+    ];
+    let [first, second, guessed, asked, typed, new] = PASSWORDS;
+    everywhere(
+        &["application.debug = true", "config.unlock = conninfo"],
+        |desk| {
+            write_secrets(&desk.files);
+            let (admin, dba) = (desk.admin(), desk.server.login("dba"));
+            let add = json!({"username": "eve", "password": first, "access": ["barman/check"]});
+            admin.post("/auth/user/add", &add).expect(200);
+            let add = json!({"username": "eva", "password": first, "access": ["barman/check"]});
+            dba.post("/auth/user/add", &add).expect(403);
+            let eve = json!({"username": "eve", "password": second});
+            admin.post("/auth/user/change", &eve).expect(200);
+            let own = |old: &str, new: &str| json!({"username": "eve", "old_password": old, "password": new});
+            let basic = |target: &str| desk.server.basic(target, "eve", second);
+            let token = basic("/auth/token").expect(200).json();
+            let token = token["token"].as_str().unwrap().to_owned();
+            let user = desk.server.with_token(&token);
+            user.post("/auth/user/change", &own(guessed, first))
+                .expect(403);
+            user.post("/auth/user/change", &own(second, asked))
+                .expect(200);
+            // In a query, and with a word that is not known beside it.
+            let target = format!("/auth/user/change?username=eve&password={typed}");
+            admin.get(&target).expect(200);
+            admin.get(&format!("{target}&pasword={first}")).expect(400);
+            assert_eq!(desk.server.basic("/auth/token", "eve", guessed).status, 401);
+            for body in [
+                json!({"main.conninfo": format!("host=pg password={new}")}),
+                json!({"main.azure_credential": new}),
+                json!({"main.no_such_key": new}),
+                json!({"main.ssh_command": format!("sshpass -p {new} ssh")}),
+                json!({"main.parallel_jobs": new}),
+            ] {
+                let answer = change(&admin, &body);
+                assert!([400, 403].contains(&answer.status), "{answer:?}");
+            }
+            let target = format!("/config/barman/change?main.conninfo=password%3D{new}");
+            admin.get(&target).expect(400);
+            let made = change(&admin, &json!({"other.parallel_jobs": 3})).expect(200);
+            let id = made.json()["revision"].as_str().unwrap().to_owned();
+            roll_back(&admin, &id).expect(200);
+            for body in [
+                json!({"auth_token.secret": new}),
+                json!({"user.secret": new}),
+                json!({"barman.max_jobs": new}),
+            ] {
+                let answer = admin.post("/config/barmanapi/change", &body);
+                assert!([400, 403].contains(&answer.status), "{answer:?}");
+            }
+            admin.form("/auth/user/remove", "username=eve").expect(200);
+
+            for name in ["general.log", "audit.log"] {
+                let lines = desk.site.log_lines(name);
+                assert!(lines.len() > 10, "{name}: {lines:?}");
+            }
+            let logged = desk.site.logged();
+            let set = admin.get("/config/barmanapi").expect(200).json();
+            assert_eq!(set["list"]["application"]["debug"], "true");
+            let own = fs::read_to_string(desk.site.file("store/config/secret")).unwrap();
+            let others = [
+                "correct horse battery",
+                SECRET,
+                &token,
+                &admin.token,
+                own.trim(),
+            ];
+            for word in PASSWORDS.into_iter().chain(others) {
+                assert!(!logged.contains(word), "{word:?} in {logged}");
+            }
+            for word in ["argon2", "Basic ", "Bearer "] {
+                assert!(!logged.contains(word), "{word:?} in {logged}");
+            }
+        },
+    );
+}

@@ -151,6 +151,11 @@ fn no_control_character_gets_in_at_any_place_in_any_spelling() {
         admin.get("/config/barman/revisions").json()["list"],
         json!([])
     );
+    // Each of them was written down, in one line; a query that nobody reads has no name to blame.
+    let refused = desk.site.log_lines("audit.log");
+    let refused = refused.iter().filter(|line| line["event"] == "refused");
+    assert!(refused.count() >= unfit().len() * 21);
+    desk.site.log_lines("general.log");
 }
 
 #[test]

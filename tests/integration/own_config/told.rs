@@ -180,4 +180,8 @@ fn no_control_character_gets_into_our_own_file_in_any_spelling() {
         }
     }
     assert_eq!(desk.text(), before);
+    let refused = desk.site.log_lines("audit.log");
+    let refused = refused.iter().filter(|line| line["event"] == "refused");
+    assert!(refused.count() >= 67 * 10);
+    desk.site.log_lines("general.log");
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::{Lab, Server, Site};
 
 impl Site {
@@ -56,6 +58,25 @@ impl Site {
             text += &fs::read_to_string(entry.path()).unwrap();
         }
         text
+    }
+
+    /// The lines of a log, each of which must be a JSON object that nothing of a caller's has broken.
+    #[track_caller]
+    pub fn log_lines(&self, name: &str) -> Vec<Value> {
+        let path = self.file("store/logs").join(name);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(text.ends_with('\n'));
+        for bad in [
+            '\u{1b}', '\u{0}', '\r', '\u{7f}', '\u{85}', '\u{2028}', '\u{2029}',
+        ] {
+            assert!(!text.contains(bad), "{bad:?} is in {name}");
+        }
+        let read = |line: &str| -> Value {
+            let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            assert!(value.is_object(), "{line}");
+            value
+        };
+        text.lines().map(read).collect()
     }
 
     /// Gives the store what another site's server has learnt of the same Barman, which takes a while.

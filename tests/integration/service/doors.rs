@@ -259,3 +259,197 @@ fn a_body_for_users_or_configuration_is_bounded_and_of_a_known_kind() {
     }
     assert_eq!(house.files(), before);
 }
+
+/// What is sent for a field and is none of its values, as JSON has it.
+const OTHERS: [&str; 9] = [
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "[[\"a\"]]",
+    "{\"a\":\"b\"}",
+    "1",
+    "-0",
+    "1e400",
+];
+
+#[test]
+fn a_value_of_another_type_and_a_field_that_is_not_known_change_nothing_and_are_named() {
+    let house = House::new(&[]);
+    let admin = house.server.with_token(&house.site.token("admin"));
+    let before = house.files();
+    // By route and field: what else is sent, and which of the others are values there.
+    for (path, field, rest, taken) in [
+        (
+            "auth/user/add",
+            "username",
+            "\"password\":\"x\",\"access\":[]",
+            &[][..],
+        ),
+        (
+            "auth/user/add",
+            "password",
+            "\"username\":\"eve\",\"access\":[]",
+            &[],
+        ),
+        (
+            "auth/user/add",
+            "access",
+            "\"username\":\"eve\",\"password\":\"x\"",
+            &["[]"],
+        ),
+        (
+            "auth/user/add",
+            "deny",
+            "\"username\":\"eve\",\"password\":\"x\",\"access\":[]",
+            &["[]"],
+        ),
+        (
+            "auth/user/change",
+            "username",
+            "\"deny\":[\"history\"]",
+            &[],
+        ),
+        ("auth/user/change", "password", "\"username\":\"rob\"", &[]),
+        (
+            "auth/user/change",
+            "old_password",
+            "\"username\":\"admin\",\"password\":\"x\"",
+            &[],
+        ),
+        (
+            "auth/user/change",
+            "access",
+            "\"username\":\"rob\"",
+            &["[]"],
+        ),
+        ("auth/user/change", "deny", "\"username\":\"rob\"", &["[]"]),
+        ("auth/user/remove", "username", "\"unused\":1", &[]),
+        (
+            "config/barman/change",
+            "main.description",
+            "\"main.check_timeout\":3",
+            &["1", "-0", "1e400", "true"],
+        ),
+        (
+            "config/barman/change",
+            "main.parallel_jobs",
+            "\"main.check_timeout\":3",
+            // Python reads it as 0, and so does Barman.
+            &["1", "-0"],
+        ),
+        (
+            "config/barman/change",
+            "main.immediate_checkpoint",
+            "\"main.check_timeout\":3",
+            &["true", "1"],
+        ),
+        (
+            "config/barman/change",
+            "unset",
+            "\"main.check_timeout\":3",
+            &["[]"],
+        ),
+        (
+            "config/barman/change",
+            "create",
+            "\"main.check_timeout\":3",
+            &["true"],
+        ),
+        (
+            "config/barman/change",
+            "dry_run",
+            "\"main.check_timeout\":3",
+            &["true"],
+        ),
+        (
+            "config/barman/rollback",
+            "revision",
+            "\"dry_run\":true",
+            &[],
+        ),
+        (
+            "config/barman/rollback",
+            "dry_run",
+            "\"revision\":\"20261121T000000-000000000000\"",
+            &["true"],
+        ),
+        (
+            "config/barmanapi/change",
+            "barman.max_jobs",
+            "\"barman.queue\":3",
+            &["1"],
+        ),
+        (
+            "config/barmanapi/change",
+            "application.debug",
+            "\"barman.queue\":3",
+            &["true", "1"],
+        ),
+        (
+            "config/barmanapi/change",
+            "unset",
+            "\"barman.queue\":3",
+            &["[]"],
+        ),
+        (
+            "config/barmanapi/change",
+            "dry_run",
+            "\"barman.queue\":3",
+            &["true"],
+        ),
+        (
+            "config/barmanapi/rollback",
+            "revision",
+            "\"dry_run\":true",
+            &[],
+        ),
+        (
+            "config/barmanapi/rollback",
+            "dry_run",
+            "\"revision\":\"20261121T000000-000000000000\"",
+            &["true"],
+        ),
+    ] {
+        for other in OTHERS.iter().filter(|other| !taken.contains(other)) {
+            let body = format!("{{{rest},\"{field}\":{other}}}");
+            let header = [("Content-Type", JSON)];
+            let answer = admin.request("POST", &format!("/{path}"), &header, body.as_bytes());
+            assert_eq!(answer.status, 400, "{path} {body}: {answer:?}");
+            let told = answer.json()["message"].as_str().unwrap().to_owned();
+            let (_, key) = field.split_once('.').unwrap_or(("", field));
+            assert!(told.contains(key), "{path} {body}: {told}");
+            well_formed(&answer, false);
+            assert_eq!(house.files(), before, "{path} {body}");
+        }
+    }
+    for (path, query) in CHANGES {
+        for field in ["acces", "Servername2", "foo"] {
+            let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap());
+            let mut body: serde_json::Map<_, _> = pairs
+                .map(|(key, value)| (key.to_owned(), json!(value)))
+                .collect();
+            body.insert(field.to_owned(), json!("x"));
+            let by_json = admin.post(path, &body.into());
+            for answer in [by_json, admin.form(path, &format!("{query}&{field}=x"))] {
+                assert_eq!(answer.status, 400, "{path} {field}: {answer:?}");
+                let told = answer.json()["message"].as_str().unwrap().to_owned();
+                assert!(told.contains(field), "{path} {field}: {told}");
+            }
+        }
+        // Other methods than the one in the first line do not count.
+        for name in [
+            "X-HTTP-Method-Override",
+            "X-HTTP-Method",
+            "X-Method-Override",
+        ] {
+            let headers = [("Content-Type", FORM), (name, "POST")];
+            let answer = admin.request("HEAD", &format!("{path}?{query}"), &headers[1..], b"");
+            assert_eq!(answer.status, 405, "{path} {name}: {answer:?}");
+            let answer = admin.request("PUT", path, &headers, query.as_bytes());
+            assert_eq!(answer.status, 405, "{path} {name}: {answer:?}");
+        }
+    }
+    assert_eq!(house.files(), before);
+    assert_eq!(house.stand_in.starts().len(), 0);
+}

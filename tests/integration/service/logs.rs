@@ -8,25 +8,6 @@ use serde_json::{Value, json};
 use super::until;
 use crate::rig::{Barman, Server, Site, StandIn, raw};
 
-/// The lines of a log, each of which must be a JSON object.
-#[track_caller]
-fn lines(site: &Site, name: &str) -> Vec<Value> {
-    let path = site.file("store/logs").join(name);
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert!(text.ends_with('\n'));
-    for bad in [
-        '\u{1b}', '\u{0}', '\r', '\u{7f}', '\u{85}', '\u{2028}', '\u{2029}',
-    ] {
-        assert!(!text.contains(bad), "{bad:?} is in {name}");
-    }
-    let read = |line: &str| -> Value {
-        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        assert!(value.is_object(), "{line}");
-        value
-    };
-    text.lines().map(read).collect()
-}
-
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
@@ -34,7 +15,7 @@ fn bearer(token: &str) -> String {
 /// The audit line of a request, by its id.
 #[track_caller]
 fn audited(site: &Site, id: &str, event: &str) -> Value {
-    let lines = lines(site, "audit.log");
+    let lines = site.log_lines("audit.log");
     let found = lines
         .iter()
         .find(|line| line["request_id"] == id && line["event"] == event);
@@ -74,7 +55,7 @@ fn the_audit_tells_who_did_what_from_where_and_how_it_ended() {
         "command": "backup", "servers": ["main"], "ticket": ticket}),
     );
     until("its end is written", || {
-        lines(&site, "audit.log")
+        site.log_lines("audit.log")
             .iter()
             .any(|line| line["ticket"] == ticket && line["event"] == "ended")
     });
@@ -167,7 +148,7 @@ fn the_audit_tells_of_nothing_that_was_not_done() {
     let line = audited(&site, &id_of(&answer), "refused");
     assert_eq!(line["ticket"], unknown);
     assert_eq!(line["status"], 404);
-    let cancels = lines(&site, "audit.log");
+    let cancels = site.log_lines("audit.log");
     assert!(cancels.iter().all(|line| line["event"] != "cancel"));
 }
 
@@ -258,7 +239,7 @@ fn no_word_of_a_request_makes_a_second_line_or_shows_a_secret() {
     );
     sent += 2;
 
-    let general = lines(&site, "general.log");
+    let general = site.log_lines("general.log");
     let answered = general
         .iter()
         .filter(|line| line["message"] == "request answered")
@@ -271,7 +252,7 @@ fn no_word_of_a_request_makes_a_second_line_or_shows_a_secret() {
         );
         assert!(line.to_string().len() < 4096, "{line}");
     }
-    lines(&site, "audit.log");
+    site.log_lines("audit.log");
     let logged = site.logged();
     for word in [
         typed,
@@ -314,9 +295,9 @@ fn the_general_log_begins_anew_at_its_size_and_the_audit_does_not() {
     for name in &general {
         let length = fs::metadata(folder.join(name)).unwrap().len();
         assert!(length <= 21_000, "{name}: {length}");
-        lines(&site, name);
+        site.log_lines(name);
     }
-    let refused = lines(&site, "audit.log");
+    let refused = site.log_lines("audit.log");
     let refused = refused
         .iter()
         .filter(|line| line["event"] == "refused")
@@ -350,5 +331,5 @@ fn nothing_that_changes_state_is_done_while_the_audit_takes_no_line() {
         .form("/barman/backup", "server_name=main&async=false")
         .expect(200);
     assert_eq!(stand_in.starts().len(), 1);
-    lines(&site, "audit.log");
+    site.log_lines("audit.log");
 }
