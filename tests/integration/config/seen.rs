@@ -65,6 +65,8 @@ fn no_form_of_a_secret_is_ever_shown() {
         ("ssh_command", format!("sshpass -p {secret} ssh")),
         ("pre_backup_script", format!("run {secret}")),
         ("azure_credential", secret.to_owned()),
+        ("azure_subscription_id", "7f3a".to_owned()),
+        ("gcp_project", "backups-7f3a".to_owned()),
         ("cluster", "%%(streaming_conninfo)s".to_owned()),
         ("slot_name", format!("password%%%%3d{secret}")),
         ("unknown_secret", secret.to_owned()),
@@ -87,6 +89,10 @@ fn no_form_of_a_secret_is_ever_shown() {
         assert_eq!(other["description"], "*REDACTED*");
         assert_eq!(other["cluster"], "*REDACTED*");
         assert_eq!(answer["list"]["twice"]["description"], "*REDACTED*");
+        assert_eq!(other["azure_credential"], "*REDACTED*");
+        // Names, which open nothing.
+        assert_eq!(other["azure_subscription_id"], "7f3a");
+        assert_eq!(other["gcp_project"], "backups-7f3a");
         assert_eq!(
             other["wal_streaming_conninfo"],
             "host=h port=5432 dbname=d user=u password=*REDACTED*"
