@@ -96,7 +96,7 @@ impl Hasher {
     /// Hashes a new password.
     ///
     /// # Errors
-    /// When it is empty, too long or has a NUL, when too many wait, or memory runs out.
+    /// When it is empty, too long or has a control character, when too many wait, or memory runs out.
     pub(super) async fn hash(&self, password: &str) -> Result<String, HashError> {
         let (answer, outcome) = oneshot::channel();
         self.submit(Task::Hash(Secret::plain(password), answer))?;

@@ -118,16 +118,19 @@ pub enum HashError {
     #[error("too many logins at once; try again in a moment")]
     Busy,
     /// The password can't be one.
-    #[error("a password has 1 to {LONGEST} bytes, spaces at its ends not counted, and no NUL")]
+    #[error(
+        "a password has 1 to {LONGEST} bytes, spaces at its ends not counted, and no control character such as a line end"
+    )]
     Password,
     /// Memory or randomness ran out, or the thread died.
     #[error("the password could not be hashed: {0}")]
     Failed(String),
 }
 
-/// The part of a password that counts; `None` when it can't be one.
+/// The part of a password that counts; `None` when it can't be one. With a control character it
+/// could never be sent: Basic has none (RFC 7617).
 fn significant(password: &str) -> Option<&str> {
-    let fits = password.len() <= LONGEST && !password.contains('\0');
+    let fits = password.len() <= LONGEST && !password.chars().any(char::is_control);
     let password = password.trim_matches(' ');
     (fits && !password.is_empty()).then_some(password)
 }
@@ -135,7 +138,7 @@ fn significant(password: &str) -> Option<&str> {
 /// Hashes a new password on the calling thread: for the command line.
 ///
 /// # Errors
-/// When the password is empty, too long or has a NUL, or memory runs out.
+/// When the password is empty, too long or has a control character, or memory runs out.
 pub fn hash(pepper: &Secret, password: &str) -> Result<String, HashError> {
     Scratch::default().hash(pepper, password)
 }
@@ -328,6 +331,10 @@ mod tests {
         for bad in [
             "x".repeat(LONGEST + 1),
             "a\0b".to_owned(),
+            "a\n".to_owned(),
+            "a\tb".to_owned(),
+            "a\u{7f}".to_owned(),
+            "a\u{85}b".to_owned(),
             String::new(),
             "  ".to_owned(),
         ] {

@@ -119,6 +119,8 @@ impl ConfigFiles {
         }
         let barman = self.refresh.barman();
         let command = self.refresh.servers_command();
+        // Barman's words go to the log too, so they show what anybody may see.
+        let mut mask = Mask::new(&self.keys, false);
         let mut hide = |text: &str| {
             let files = old.files.iter().chain(&new.files);
             mask.words(files.map(|file| &file.document), text)

@@ -1,5 +1,7 @@
 //! Revisions over HTTP: the list, and one with its diff.
 
+use std::io::ErrorKind;
+
 use serde_json::{Value, json};
 
 use super::error::ConfigError;
@@ -48,11 +50,13 @@ pub(super) fn list(journal: &Journal, given: &mut Parameters) -> Result<Answer, 
     let mut list = Vec::new();
     for (place, state) in &places {
         // One whose change was not made after all may go at any time.
-        let revision = match journal.read(place) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.map_err(ConfigError::Journal)?,
-        };
-        list.push(summary(&revision, *state));
+        list.push(match journal.read(place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                json!({"revision": place.id, "state": "damaged"})
+            }
+            other => summary(&other.map_err(ConfigError::Journal)?, *state),
+        });
     }
     let end = places.last().filter(|_| more);
     let cursor = end.map(|(place, _)| place.id.to_string());
@@ -66,8 +70,7 @@ pub(super) fn one(
     id: &Ticket,
     mask: &mut Mask<'_>,
 ) -> Result<Answer, ConfigError> {
-    let found = journal.find(id).map_err(ConfigError::Journal)?;
-    let (revision, state) = found.ok_or_else(|| no_revision(id))?;
+    let (revision, state) = find(journal, id)?;
     let mut text = String::new();
     for edit in &revision.files {
         let read = |bytes: &Option<Bytes>| {
@@ -92,14 +95,24 @@ pub(super) fn one(
 
 /// A revision that can be taken back as far as it is known here.
 pub(super) fn made(journal: &Journal, id: &Ticket) -> Result<Revision, ConfigError> {
-    let found = journal.find(id).map_err(ConfigError::Journal)?;
-    let (revision, state) = found.ok_or_else(|| no_revision(id))?;
+    let (revision, state) = find(journal, id)?;
     if state == State::Done {
         return Ok(revision);
     }
     Err(ConfigError::Conflict(format!(
         "revision {id} was cut short and waits for a person; mend its files by hand"
     )))
+}
+
+/// A revision that can be read.
+fn find(journal: &Journal, id: &Ticket) -> Result<(Revision, State), ConfigError> {
+    let found = journal.find(id).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => ConfigError::Conflict(format!(
+            "the record of revision {id} is damaged; general.log names its file"
+        )),
+        _ => ConfigError::Journal(error),
+    })?;
+    found.ok_or_else(|| ConfigError::NotFound(format!("there is no revision {id}")))
 }
 
 /// A file is not what a revision made of it.
@@ -145,11 +158,6 @@ pub(super) fn read_rollback(given: &mut Parameters) -> Result<(Ticket, bool), Co
     let dry_run = super::wish::switch(given, super::wish::DRY_RUN)?;
     nothing_left(given)?;
     Ok((id, dry_run))
-}
-
-/// There is none of this name.
-fn no_revision(id: &Ticket) -> ConfigError {
-    ConfigError::NotFound(format!("there is no revision {id}"))
 }
 
 fn text(given: &mut Parameters, word: &str) -> Result<Option<String>, ConfigError> {

@@ -194,10 +194,15 @@ impl Journal {
         }
     }
 
-    /// A record.
+    /// A record; `io::ErrorKind::InvalidData` is one that is damaged, which the log tells by its file.
     pub(super) fn read(&self, place: &Place) -> io::Result<Revision> {
-        let bytes = fs::read(self.folder.join(place.file(RECORD)))?;
-        serde_json::from_slice(&bytes).map_err(io::Error::other)
+        let path = self.folder.join(place.file(RECORD));
+        let bytes = fs::read(&path)?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let file = path.display();
+            tracing::error!(%error, %file, "the record of a revision of a configuration is damaged");
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        })
     }
 
     /// Writes a record, which is pending then. Temporary files of killed writers go.

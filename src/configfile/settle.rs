@@ -4,6 +4,8 @@
 //! was made. Some of each: the rest is made now, since the record has it. Anything else: somebody
 //! else was there, and a person has to decide; nothing is written over what nobody here wrote.
 
+use std::io::ErrorKind;
+
 use super::error::ConfigError;
 use super::revisions::{Bytes, Edit, Journal, Place, State, Turn};
 use crate::runner::Host;
@@ -61,7 +63,15 @@ pub(super) fn one(
     host: &Host,
     place: &Place,
 ) -> Result<Settled, ConfigError> {
-    let revision = journal.read(place).map_err(ConfigError::Journal)?;
+    let revision = match journal.read(place) {
+        // What it was about is lost; the files are as they are.
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            let marked = journal.mark_left(turn, place);
+            marked.map_err(ConfigError::Journal)?;
+            return Ok(Settled::Left);
+        }
+        other => other.map_err(ConfigError::Journal)?,
+    };
     let paths: Vec<_> = revision
         .files
         .iter()

@@ -374,6 +374,19 @@ fn a_name_or_a_list_that_would_be_read_as_more_changes_nothing() {
     ] {
         house.refuses("ada", "add", &body, 400);
     }
+    // With these nobody could ever log in.
+    for password in ["x\n", "\n", "a\tb", "a\rb", "a\u{7f}b", "a\u{85}b"] {
+        let add = json!({"username": "eve", "password": password, "access": ["barman"]});
+        let told = house.refuses("ada", "add", &add, 400);
+        assert!(told.to_string().contains("control character"), "{told}");
+        for change in [
+            json!({"username": "rob", "password": password}),
+            json!({"username": "ada", "password": password, "old_password": PASSWORD}),
+        ] {
+            house.refuses("ada", "change", &change, 400);
+        }
+    }
+    assert!(house.logs_in("ada", PASSWORD));
     for log in ["general.log", "audit.log"] {
         house.site.log_lines(log);
     }

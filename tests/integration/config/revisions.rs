@@ -205,3 +205,49 @@ fn what_a_crash_left_behind_is_settled_at_the_next_start() {
     // A person has the word: the next change goes on.
     made(change(&desk.admin(), &json!({"main.parallel_jobs": 3})));
 }
+
+#[test]
+fn a_damaged_record_stands_in_the_way_of_nothing_else() {
+    let mut desk = Desk::here(&[]);
+    let ids: Vec<_> = (1..4)
+        .map(|jobs| made(change(&desk.admin(), &json!({"main.parallel_jobs": jobs}))))
+        .collect();
+    let folder = desk.server.store().join("config/revisions/barman");
+    let record = |number: usize| {
+        let mut names = fs::read_dir(&folder).unwrap().flatten();
+        let name = names.find(|name| {
+            let name = name.file_name().into_string().unwrap();
+            name.ends_with(&format!("{}.json", ids[number]))
+        });
+        name.unwrap().path()
+    };
+    for bad in ["", "[]", "{\"id\": 1}", "\0\0\0"] {
+        Lab::get().write(&record(1), bad, 0o600);
+        let admin = desk.admin();
+        let list = admin.get("/config/barman/revisions").expect(200).json();
+        let damaged = json!({"revision": ids[1], "state": "damaged"});
+        assert_eq!(list["list"][1], damaged, "{bad:?} {list}");
+        assert_eq!(list["list"][2]["state"], "done");
+        let target = format!("/config/barman/revisions/{}", ids[1]);
+        for answer in [admin.get(&target), roll_back(&admin, &ids[1])] {
+            let told = answer.expect(409).json()["message"].to_string();
+            assert!(told.contains("damaged"), "{told}");
+        }
+    }
+    let general = desk.site.log_lines("general.log");
+    let names_it = |line: &Value| line["fields"]["file"] == record(1).display().to_string();
+    assert!(general.iter().any(names_it), "{general:?}");
+    // Of one that a crash cut short nobody knows what it was about.
+    let torn = fs::read_to_string(record(2)).unwrap();
+    Lab::get().write(&record(2), &torn[..200], 0o600);
+    fs::remove_file(record(2).with_extension("done")).unwrap();
+    desk.server.kill();
+    desk.server = desk.site.serve();
+    let admin = desk.admin();
+    let next = made(change(&admin, &json!({"main.parallel_jobs": 9})));
+    let list = admin.get("/config/barman/revisions").expect(200).json();
+    assert_eq!(list["list"][0]["revision"], next);
+    assert_eq!(list["list"][0]["state"], "done");
+    assert_eq!(list["list"][1]["state"], "damaged");
+    assert!(record(2).with_extension("left").exists());
+}

@@ -216,6 +216,14 @@ fn nothing_secret_is_written_down_by_a_service_that_debugs() {
             }
             let target = format!("/config/barman/change?main.conninfo=password%3D{new}");
             admin.get(&target).expect(400);
+            // Barman's own words have the text of a key in them that it can't read.
+            let text = desk.files.read("barman.d/other.conf");
+            let broken = format!("{text}post_delete_script = run {SECRET} %(nope)s\n");
+            desk.files.write("barman.d/other.conf", &broken);
+            let words = change(&admin, &json!({"main.parallel_jobs": 3})).expect(502);
+            let words = words.json()["message"].to_string();
+            assert!(words.contains("nope"), "{words}");
+            desk.files.write("barman.d/other.conf", &text);
             let made = change(&admin, &json!({"other.parallel_jobs": 3})).expect(200);
             let id = made.json()["revision"].as_str().unwrap().to_owned();
             roll_back(&admin, &id).expect(200);
