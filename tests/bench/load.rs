@@ -13,16 +13,19 @@ pub struct Round {
     pub p99: f64,
 }
 
-/// Requests for four seconds over connections that stay; every answer must be a success.
+/// How long a round takes where nothing else is said.
+pub const SECONDS: f64 = 4.0;
+
+/// Requests for [`SECONDS`] over connections that stay; every answer must be a success.
 pub fn ask(port: u16, target: &str, clients: u32, token: Option<&str>) -> Round {
-    ask_for(4, port, target, clients, token)
+    ask_for(SECONDS, port, target, clients, token)
 }
 
 /// The same for so many seconds.
-pub fn ask_for(seconds: u32, port: u16, target: &str, clients: u32, token: Option<&str>) -> Round {
+pub fn ask_for(seconds: f64, port: u16, target: &str, clients: u32, token: Option<&str>) -> Round {
     let mut command = Command::new("wrk");
     command.args(["-t1", "--latency", "--timeout", "60s"]);
-    command.args([format!("-d{seconds}s"), format!("-c{clients}")]);
+    command.args([format!("-d{seconds:.0}s"), format!("-c{clients}")]);
     if let Some(token) = token {
         command.args(["-H", &format!("Authorization: Bearer {token}")]);
     }

@@ -66,11 +66,12 @@ pub fn measure(site: &Site) {
     assert_eq!(counted.since(), 1, "starts in one request");
     drop(counted);
     let single = one_client(site, server.port, &token);
+    let mut asked = 0.0;
     for (clients, goal) in [(64, 250.0), (512, 1000.0)] {
-        alike(site, server.port, &token, clients, goal, single);
+        asked += alike(site, server.port, &token, clients, goal, single);
     }
     distinct(site, server.port, &token);
-    memory(before, rested(&server));
+    memory(before, rested(&server), asked);
     server.stop();
 }
 
@@ -109,8 +110,8 @@ fn one_client(site: &Site, port: u16, token: &str) -> f64 {
     single
 }
 
-/// The same command for all.
-fn alike(site: &Site, port: u16, token: &str, clients: u32, goal: f64, single: f64) {
+/// The same command for all. Returns how many requests that were.
+fn alike(site: &Site, port: u16, token: &str, clients: u32, goal: f64, single: f64) -> f64 {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut starts = Vec::new();
     for _ in 0..ROUNDS {
@@ -124,6 +125,7 @@ fn alike(site: &Site, port: u16, token: &str, clients: u32, goal: f64, single: f
         "\nlist-backups main, {clients} clients, {ROUNDS} rounds of 4 s, requests per second and milliseconds"
     );
     let p99 = median(ours.iter().map(|round| round.p99).collect());
+    let asked = ours.iter().map(|round| round.rate * load::SECONDS).sum();
     let (ours, theirs) = (
         load::tell("barmanapi", &ours),
         load::tell("processes", &theirs),
@@ -142,6 +144,7 @@ fn alike(site: &Site, port: u16, token: &str, clients: u32, goal: f64, single: f
         p99 / single,
         verdict(p99 < 3.0 * single)
     );
+    asked
 }
 
 /// Each of eight clients asks for something of its own.
@@ -220,9 +223,9 @@ fn rested(server: &Process) -> (f64, f64) {
     (server.resident(), server.resident_below("python"))
 }
 
-fn memory(before: (f64, f64), after: (f64, f64)) {
+fn memory(before: (f64, f64), after: (f64, f64), asked: f64) {
     println!(
-        "\nresident memory after {} s of rest, before and after all of these requests, MB",
+        "\nresident memory after {} s of rest, before and after more than {asked:.0} requests, MB",
         REST.as_secs()
     );
     for (name, before, after, goal) in [

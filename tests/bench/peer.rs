@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::load::{ask_for, tell};
+use super::load::{ask, ask_for, tell};
 use super::process::Process;
 use super::site::{self, Site};
 use super::{ROUNDS, verdict};
@@ -48,12 +48,12 @@ pub fn measure(site: &Site) {
         "\nthe routes of pg-backup-api, {ROUNDS} rounds, requests per second and milliseconds; pg-backup-api runs under gunicorn with 2 workers"
     );
     for (target, clients, seconds, goal) in [
-        ("/status", CLIENTS, 4, 4.0),
-        ("/servers/main/operations", CLIENTS, 4, 15.0),
-        ("/diagnose", 1, 4, 1.0),
-        ("/diagnose", CLIENTS, 4, 8.0),
+        ("/status", CLIENTS, 4.0, 4.0),
+        ("/servers/main/operations", CLIENTS, 4.0, 15.0),
+        ("/diagnose", 1, 4.0, 1.0),
+        ("/diagnose", CLIENTS, 4.0, 8.0),
         // So long, for each client of pg-backup-api to be answered.
-        ("/diagnose", 256, 30, 100.0),
+        ("/diagnose", 256, 30.0, 100.0),
     ] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -78,7 +78,7 @@ pub fn measure(site: &Site) {
     drop(server);
     let server = site.serve();
     for target in TARGETS {
-        ask_for(4, server.port, target, CLIENTS, Some(&token));
+        ask(server.port, target, CLIENTS, Some(&token));
     }
     weigh("with a Barman for each request", &server, theirs);
     remove_operations(site);
