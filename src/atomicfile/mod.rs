@@ -20,8 +20,8 @@ pub use kept::keep;
 ///
 /// # Errors
 /// When the old file can't be read, the directory can't be written, the disk is full, or the owner
-/// can't be kept. The old file is then untouched and no temporary file is left. Only where the disk fails to sync the directory
-/// is the new file there all the same.
+/// can't be kept. The old file is then untouched and no temporary file is left. Only where the disk
+/// fails to sync the directory is the new file there all the same.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     // What can fail here fails before anything is changed.
