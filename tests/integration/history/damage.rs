@@ -262,7 +262,9 @@ fn an_open_job_whose_record_is_damaged_is_closed_once_and_takes_no_place() {
         std::slice::from_ref(&ticket)
     );
     // The one place is free again.
-    ada.get(&backup("next")).ticket();
+    let next = ada.get(&backup("next")).ticket();
+    ada.form("/history/cancel", &format!("ticket={next}"));
+    ada.closed(&next);
     let told = site.logged();
     let told = told
         .lines()
