@@ -7,7 +7,7 @@ use std::process::Command;
 use super::load::{ask, ask_for, tell};
 use super::process::Process;
 use super::site::{self, Site};
-use super::{ROUNDS, verdict};
+use super::{REST, ROUNDS, verdict};
 
 const TARGETS: [&str; 3] = ["/status", "/servers/main/operations", "/diagnose"];
 
@@ -71,16 +71,26 @@ pub fn measure(site: &Site) {
             verdict(ratio >= goal)
         );
     }
-    println!("  memory of all processes after it, MB, shared pages by their share");
+    let plain = site.serve();
+    let mut rates = Vec::new();
+    for target in TARGETS {
+        let ours = ask(plain.port, target, CLIENTS, Some(&token)).rate;
+        let theirs = ask(peer.port, target, CLIENTS, None).rate;
+        rates.push(format!("{target} {:.1}", ours / theirs));
+    }
+    println!(
+        "  with a Barman for each request, {CLIENTS} clients, a round each: ratios {}",
+        rates.join(", ")
+    );
+    std::thread::sleep(REST);
+    println!(
+        "  memory of all processes after {} s of rest, MB, shared pages by their share",
+        REST.as_secs()
+    );
     let theirs = peer.proportional();
     println!("    pg-backup-api {theirs:.1}");
     weigh("with a Barman that is kept warm", &server, theirs);
-    drop(server);
-    let server = site.serve();
-    for target in TARGETS {
-        ask(server.port, target, CLIENTS, Some(&token));
-    }
-    weigh("with a Barman for each request", &server, theirs);
+    weigh("with a Barman for each request", &plain, theirs);
     remove_operations(site);
 }
 
