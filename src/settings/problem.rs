@@ -73,17 +73,16 @@ impl Problem {
     /// The same without file and line, for a text that has not become a file yet.
     #[must_use]
     pub fn words(&self) -> String {
-        let mut words = String::new();
-        if let Some(section) = &self.section {
-            words += &format!("[{section}] ");
-        }
-        if let Some(key) = &self.key {
-            words += &format!("{key}: ");
-        }
-        if self.is_warning {
-            words += "warning: ";
-        }
-        words + &format!("{}; {}", self.wrong, self.write)
+        let section = self.section.as_ref().map(|section| format!("[{section}] "));
+        let key = self.key.as_ref().map(|key| format!("{key}: "));
+        let warning = if self.is_warning { "warning: " } else { "" };
+        format!(
+            "{}{}{warning}{}; {}",
+            section.unwrap_or_default(),
+            key.unwrap_or_default(),
+            self.wrong,
+            self.write
+        )
     }
 }
 
