@@ -11,9 +11,9 @@
 #         X  ended: 'e' or 's', and the exit code or the signal
 #
 # The end of standard input is the end of the parent and of whatever runs. The child runs the
-# launcher itself, so what it prints, writes, locks and returns is Barman's own. warm_child.py and
-# warm_barman.py follow this text, and then a call of main(). Python 3; an older one gives up at the
-# first line that it can't read.
+# launcher itself, so what it prints, writes, locks and returns is Barman's own. warm_child.py,
+# warm_memory.py and warm_barman.py follow this text, and then a call of main(). Python 3; an older
+# one gives up at the first line that it can't read.
 
 import ast
 import os
@@ -108,7 +108,7 @@ class Parent:
         hold_silent(lambda: import_barman(self.launcher))
         warm_up(self.launcher)
         hide_own_frames()
-        self.last_wish = last_wish()
+        self.control_process = function_of_c("prctl", 5)
         if len(os.listdir("/proc/self/task")) != 1:
             # A fork would have this one alone, with whatever the others were about to do.
             raise Unusable("barman starts threads when it is imported")
@@ -118,6 +118,7 @@ class Parent:
         gc.collect()
         if hasattr(gc, "freeze"):
             gc.freeze()
+        self.memory = Memory(self.names)
         self.size = resident()
         wake, self.waker = os.pipe()
         os.set_blocking(wake, False)
@@ -200,12 +201,7 @@ class Parent:
         self.let_one_wait()
 
     def refuse_the_unexpected(self, words, environment):
-        rest = list(words)
-        while rest and rest[0] in (b"-c", b"-f") and len(rest) > 1:
-            if rest[0] == b"-f" and rest[1] != b"json":
-                raise ValueError("unexpected format")
-            rest = rest[2:]
-        if not rest or os.fsdecode(rest[0]) not in self.names:
+        if command_of(words) not in self.names:
             raise ValueError("unexpected command")
         for name, value in environment.items():
             if is_fixed(name) and self.environment.get(name) != value:
@@ -234,6 +230,7 @@ class Parent:
 
     def fork(self):
         opened = []
+        self.memory.plan()
         try:
             for _ in range(3):
                 opened += os.pipe()
@@ -326,6 +323,16 @@ class Parent:
             os._exit(127)
         for child in self.children.values():
             signal_group(child.pid, signal.SIGKILL)
+
+
+def command_of(words):
+    """The name of a command, which follows the options that are expected; nothing where there is none."""
+    rest = list(words)
+    while rest and rest[0] in (b"-c", b"-f") and len(rest) > 1:
+        if rest[0] == b"-f" and rest[1] != b"json":
+            raise ValueError("unexpected format")
+        rest = rest[2:]
+    return os.fsdecode(rest[0]) if rest else None
 
 
 def signal_group(pid, number):

@@ -1,4 +1,4 @@
-# Third part of the warm parent: how Barman is made ready, and what the parent was made of.
+# Fourth part of the warm parent: how Barman is made ready, and what the parent was made of.
 
 def load_launcher(path):
     """The launcher's code, when it does nothing before it imports Barman and calls it."""
@@ -91,19 +91,16 @@ def hold_silent(work):
 
 def warm_up(launcher):
     """Fills what each process fills once."""
-    # The sources last: they are those of all modules that the others load.
-    take_steps(*ON_EACH_WAY, lambda: warm_sources(launcher))
-
-
-def rehearse():
-    """Touches in a child what each command touches: the memory is its own then, before it has to be."""
-    take_steps(*ON_EACH_WAY)
-
-
-def take_steps(*steps):
-    """What fails here fails where it is needed, and is told there."""
     import warnings
 
+    steps = (
+        warm_codecs,
+        warm_configuration,
+        warm_parser,
+        warm_patterns,
+        # Those of all modules that the others load.
+        lambda: warm_sources(launcher),
+    )
     # One that was given here would not be given again.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,6 +108,7 @@ def take_steps(*steps):
             try:
                 step()
             except (Exception, SystemExit):
+                # It fails where it is needed, and is told there.
                 pass
     # What was printed must not wait in a buffer of which another process has a copy.
     sys.stdout.flush()
@@ -197,9 +195,6 @@ def warm_parser():
     import barman.cli
 
     barman.cli.p.parse_args(["-c", "a", "list-backups", "main"])
-
-
-ON_EACH_WAY = (warm_codecs, warm_configuration, warm_parser, warm_patterns)
 
 
 # What the parent was made of

@@ -1,30 +1,35 @@
 # Second part of the warm parent: the child, from the fork to its end.
 
 
-def last_wish():
-    """What a child calls so that the system kills it when its parent ends, where that can be had."""
+# For prctl(2).
+PR_SET_PDEATHSIG = 1
+
+
+def function_of_c(name, count):
+    """A function of the C library that takes so many numbers; where it can't be had, one that fails."""
     try:
         import ctypes
 
-        prctl = ctypes.CDLL(None).prctl
-        prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
+        function = getattr(ctypes.CDLL(None), name)
+        function.argtypes = [ctypes.c_size_t] * count
     except Exception:
-        return lambda: None
-    return lambda: prctl(1, signal.SIGKILL, 0, 0, 0)
+        return lambda *numbers: -1
+    return function
 
 
 def become(parent, given, out, err, highest):
     """The child. Signals are held back until it has its words and its own way with them."""
     try:
         os.setsid()
-        parent.last_wish()
+        # The system kills it when its parent ends.
+        parent.control_process(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent.pid:
             os._exit(127)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        rehearse()
+        parent.memory.make_own()
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.dup2(given, 3)
@@ -46,7 +51,13 @@ def become(parent, given, out, err, highest):
         time.tzset()
         sys.argv = [parent.launcher] + [os.fsdecode(word) for word in words]
         signal.pthread_sigmask(signal.SIG_SETMASK, parent.mask)
-        os._exit(end(run(parent.code, main.__dict__)))
+        code = end(run(parent.code, main.__dict__))
+        try:
+            parent.memory.learn(command_of(words))
+        except BaseException:
+            # The command has ended as it did.
+            pass
+        os._exit(code)
     finally:
         # Whatever happens, no child goes on as a parent.
         os._exit(127)

@@ -22,6 +22,7 @@ use crate::runner::{Host, Plan};
 const TEXT: &str = concat!(
     include_str!("../../../share/warm.py"),
     include_str!("../../../share/warm_child.py"),
+    include_str!("../../../share/warm_memory.py"),
     include_str!("../../../share/warm_barman.py"),
     "\nmain()\n"
 );

@@ -22,6 +22,7 @@ fn scripts() -> PathBuf {
     let warm = [
         "share/warm.py",
         "share/warm_child.py",
+        "share/warm_memory.py",
         "share/warm_barman.py",
     ];
     for (name, text) in [

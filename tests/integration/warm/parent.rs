@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::load::under_load;
-use super::{Bench, MuteServer, OwnVenv, eventually, is_warm, parents_of, working};
+use super::{Bench, MuteServer, OwnVenv, children, eventually, is_warm, parents_of, working};
 use crate::rig::Lab;
 
 fn kill(pid: i32) {
@@ -81,6 +82,41 @@ fn a_parent_at_rest_is_small() {
         .unwrap();
     assert!(size < 60 * 1024, "{size} KiB");
     println!("{size} KiB");
+}
+
+#[test]
+fn a_child_that_waits_has_made_the_memory_its_own_that_commands_write_to() {
+    let bench = Bench::new(&[]);
+    let asker = bench.started();
+    let of_who_waits = || {
+        let parent = *asker.parents().first()?;
+        let child = children(parent)
+            .into_iter()
+            .find(|child| !working(parent).contains(child))?;
+        let memory = fs::read_to_string(format!("/proc/{child}/smaps_rollup")).ok()?;
+        let line = memory
+            .lines()
+            .find(|line| line.starts_with("Private_Dirty:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    // The first command makes the parent, and runs plainly.
+    asker.get("/barman/list-servers").expect(200);
+    let mut before = None;
+    eventually("child that waits", || {
+        // It has nothing left to do when nothing is added.
+        let last = std::mem::replace(&mut before, of_who_waits());
+        std::thread::sleep(Duration::from_millis(200));
+        before.is_some() && before == last
+    });
+    let wanted = before.unwrap() + 1024;
+    for _ in 0..5 {
+        asker
+            .get("/barman/list-backups?server_name=main")
+            .expect(200);
+    }
+    eventually("child with memory of its own", || {
+        of_who_waits().is_some_and(|size| size > wanted)
+    });
 }
 
 #[test]
