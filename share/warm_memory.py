@@ -38,7 +38,7 @@ class Memory:
         import array
 
         at = self.names.index(name)
-        if self.shared[at] == LESSONS:
+        if self.shared[at] >= LESSONS:
             return
         with open("/proc/self/pagemap", "rb", 0) as file:
             for begin, pages, mark in self.regions:
