@@ -2,7 +2,7 @@
 
 # How many ends of each command are looked at.
 LESSONS = 4
-# For madvise(2), since Linux 5.14; an older one refuses it.
+# For madvise(2), since Linux 5.14; an older one refuses it, and nothing is done ahead.
 MADV_POPULATE_WRITE = 23
 # Of /proc/self/pagemap: a page that is in memory, and in that of no other process.
 OWN = 1 << 63 | 1 << 56
@@ -25,6 +25,9 @@ class Memory:
         self.regions = []
         count = len(self.names)
         for begin, end in private_memory():
+            if not self.regions and self.advise(begin, self.page, MADV_POPULATE_WRITE) != 0:
+                # The system can't do it, so there is nothing to learn.
+                break
             pages = (end - begin) // self.page
             self.regions.append((begin, pages, count))
             count += pages
@@ -65,16 +68,16 @@ class Memory:
     def make_own(self):
         """In a child that has no words yet."""
         for begin, length in self.marked:
-            if self.advise(begin, length, MADV_POPULATE_WRITE) != 0:
-                return
+            # What the parent has given back meanwhile is refused.
+            self.advise(begin, length, MADV_POPULATE_WRITE)
 
 
 def private_memory():
     """Where a process can write without others seeing it."""
-    with open("/proc/self/maps") as file:
+    with open("/proc/self/maps", "rb") as file:
         for line in file:
             place, rights = line.split()[:2]
-            if rights == "rw-p":
-                yield tuple(int(end, 16) for end in place.split("-"))
+            if rights == b"rw-p":
+                yield tuple(int(end, 16) for end in place.split(b"-"))
 
 
