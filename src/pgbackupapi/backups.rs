@@ -25,15 +25,16 @@ enum State {
 }
 
 impl Operations {
-    /// Whether a server has the backup that a word names: an id, a name, or one of the words that
-    /// `barman restore` takes.
-    pub(super) async fn has_backup(
+    /// The word for a backup that the server has, as it is handed on; `None` when there is none. It is
+    /// an id, a name, or one of the words that `barman restore` takes, of which two that mean the same
+    /// become one.
+    pub(super) async fn backup_word<'a>(
         &self,
         server: &ServerName,
-        word: &str,
-    ) -> Result<bool, Refusal> {
+        word: &'a str,
+    ) -> Result<Option<&'a str>, Refusal> {
         let backups = self.list_backups(server).await?;
-        Ok(names_one_of(word, &backups))
+        Ok(names_one_of(word, &backups).then(|| one_of_two(word)))
     }
 
     async fn list_backups(&self, server: &ServerName) -> Result<Vec<Backup>, Refusal> {
@@ -80,6 +81,16 @@ fn names_one_of(word: &str, backups: &[Backup]) -> bool {
         "last-failed" => backup.state == State::Failed,
         word => backup.id == word || backup.name.as_deref() == Some(word),
     })
+}
+
+/// One of the two words that Barman has for the same.
+fn one_of_two(word: &str) -> &str {
+    match word {
+        "last" => "latest",
+        "first" => "oldest",
+        "last-full" => "latest-full",
+        word => word,
+    }
 }
 
 #[cfg(test)]

@@ -39,8 +39,9 @@ impl Operations {
         if let Some(id) = OldId::parse(id)
             && let Some(old) = old::one(&self.config, place.clone(), id).await?
             && place.kinds().contains(&old.kind)
+            // Whoever may not see it does not learn that it is there.
+            && self.check_look(caller, &place, &[old.kind]).is_ok()
         {
-            self.check_look(caller, &place, &[old.kind])?;
             return Ok(reply(200, old.body()));
         }
         Err(Refusal::new(RefusalKind::NotFound, NOT_FOUND))

@@ -122,10 +122,10 @@ impl Operations {
         if backup.is_empty() {
             return Err(incomplete());
         }
-        if !self.has_backup(server, &backup).await? {
+        let Some(backup) = self.backup_word(server, &backup).await? else {
             let words = format!("Backup '{}' does not exist", cut(&backup));
             return Err(Refusal::new(RefusalKind::NotFound, words));
-        }
+        };
         let mut directory = document.required("destination_directory")?;
         // Clients write a folder with or without it, and mean the same one.
         while directory.len() > 1 && directory.ends_with('/') {
@@ -133,7 +133,7 @@ impl Operations {
         }
         let mut given = vec![
             ("server_name", server.to_string()),
-            ("backup_id", backup),
+            ("backup_id", backup.to_owned()),
             ("destination_directory", directory),
         ];
         let ssh_command = document.text("remote_ssh_command")?;

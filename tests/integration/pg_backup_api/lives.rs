@@ -106,6 +106,33 @@ fn the_same_recovery_is_one_operation_while_it_runs_by_whichever_server() {
 }
 
 #[test]
+fn two_words_for_one_backup_are_one_recovery_while_it_runs() {
+    let desk = Desk::new(&json!({"restore": {"sleep": 4}}), &[]);
+    let admin = desk.caller("admin");
+    let begin = |word: &str| {
+        let mut body = recovery("/srv/r/data");
+        body["backup_id"] = word.into();
+        begun(admin.post(MAIN, &body))
+    };
+    let words = [
+        ["latest", "last"],
+        ["first", "oldest"],
+        ["last-full", "latest-full"],
+    ];
+    let mut ids = HashSet::new();
+    for [one, other] in words {
+        let id = begin(one);
+        assert_eq!(begin(other), id, "{one} and {other}");
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), words.len());
+    for id in ids {
+        ended(&admin, &id);
+    }
+    assert_eq!(desk.commands().len(), words.len());
+}
+
+#[test]
 fn an_operation_outlives_its_server_and_is_in_progress_until_it_ends() {
     let mut desk = Desk::new(
         &json!({"restore": {"lines": {"count": 40, "every": 0.1}, "exit": 1}}),

@@ -114,7 +114,9 @@ fn they_answer_by_their_ids_and_stand_in_the_lists() {
     let patroni = desk.caller("patroni");
     let listed = patroni.get(MAIN).expect(200).json();
     assert_eq!(listed["operations"].as_array().unwrap().len(), 2);
-    error(patroni.get(&format!("{MAIN}/20240102T030406")), 403);
+    let unseen = error(patroni.get(&format!("{MAIN}/20240102T030406")), 404);
+    let unknown = error(patroni.get(&format!("{MAIN}/20240102T030499")), 404);
+    assert_eq!(unseen, unknown);
 }
 
 #[test]
