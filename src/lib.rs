@@ -33,6 +33,7 @@ pub mod audit;
 pub mod blocking;
 pub mod certificates;
 pub mod clock;
+pub mod destinations;
 pub mod fresh;
 pub mod live;
 pub mod names;

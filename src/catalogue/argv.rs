@@ -20,11 +20,14 @@ pub use error::ArgvError;
 pub use places::{Places, Target};
 pub use resolve::{Resolve, ResolveError};
 
+use std::path::{Path, PathBuf};
+
 use self::collect::{Given, collect};
-use self::places::Destination;
+use self::places::{Destination, Roots};
 use super::kinds::{self, Kind};
 use super::traits::Traits;
 use super::{Command, CommandOption, Takes};
+use crate::destinations::Destinations;
 use crate::names::{CommandName, Scope, ServerName};
 use crate::parameters::{Value, fold};
 
@@ -50,6 +53,8 @@ pub struct Invocation {
     pub or_written_out: bool,
     /// While one runs, an identical one is refused.
     pub exclusive: bool,
+    /// Where a restore writes, which nothing else may meanwhile.
+    pub fills: Option<Destinations>,
 }
 
 /// Builds the argument vector of a command from named parameters.
@@ -84,6 +89,7 @@ pub fn build(
         scope: None,
         requires_full: None,
         names_model: None,
+        fills: Vec::new(),
     };
     let mut arguments = Vec::new();
     for (index, option) in command.options.iter().enumerate() {
@@ -107,6 +113,10 @@ pub fn build(
         or_written_out: builder.requires_full.is_none() && builder.names_model.is_some(),
         requires_full: builder.requires_full.or(builder.names_model),
         exclusive: of.exclusive,
+        fills: builder.destination.map(|destination| Destinations {
+            ssh_command: destination.ssh_command.to_owned(),
+            directories: builder.fills,
+        }),
     })
 }
 
@@ -131,6 +141,7 @@ pub fn named_servers(
         scope: None,
         requires_full: None,
         names_model: None,
+        fills: Vec::new(),
     };
     for (index, positional) in command.positionals.iter().enumerate() {
         if builder.kind(&positional.name) == Some(Kind::Server) {
@@ -180,6 +191,8 @@ struct Builder<'a> {
     requires_full: Option<String>,
     /// The same, for the name of a model alone.
     names_model: Option<String>,
+    /// Directories that a restore writes to.
+    fills: Vec<PathBuf>,
 }
 
 impl Builder<'_> {
@@ -308,13 +321,12 @@ impl Builder<'_> {
     }
 
     /// Checks that a path lies where the configuration lets it.
-    fn check_place(&self, kind: Kind, name: &str, value: &str) -> Result<(), ArgvError> {
+    fn check_place(&mut self, kind: Kind, name: &str, value: &str) -> Result<(), ArgvError> {
+        let inside = |roots: &Roots<'_>, strictly| roots.hold(name, value, strictly).map(drop);
         match kind {
-            Kind::ExchangeDirectory => {
-                return self.places.exchange_roots().hold(name, value, false);
-            }
-            Kind::ExchangeFile => return self.places.exchange_roots().hold(name, value, true),
-            Kind::LocalStaging => return self.places.local_roots().hold(name, value, false),
+            Kind::ExchangeDirectory => return inside(&self.places.exchange_roots(), false),
+            Kind::ExchangeFile => return inside(&self.places.exchange_roots(), true),
+            Kind::LocalStaging => return inside(&self.places.local_roots(), false),
             _ => {}
         }
         let Some(destination) = &self.destination else {
@@ -322,10 +334,17 @@ impl Builder<'_> {
         };
         let roots = &destination.roots;
         match kind {
-            Kind::RestoreDirectory => roots.hold(name, value, false),
+            Kind::RestoreDirectory => {
+                let directory = roots.hold(name, value, false)?;
+                let mut positionals = self.command.positionals.iter();
+                // An option of this type is a directory for a while, which several may share.
+                if positionals.any(|positional| same_name(&positional.name, name)) {
+                    self.fills.push(directory);
+                }
+            }
             Kind::Tablespace => {
                 let (_, directory) = kinds::split_tablespace(value).unwrap_or_default();
-                roots.hold(name, directory, false)
+                self.fills.push(roots.hold(name, directory, false)?);
             }
             Kind::WalStaging => {
                 let values = |kind| self.given.values_of(self.command, self.traits, kind);
@@ -334,24 +353,24 @@ impl Builder<'_> {
                     .map(|(_, directory)| directory);
                 let holds_restore = values(Kind::RestoreDirectory)
                     .chain(tablespaces)
-                    .any(|path| std::path::Path::new(path).starts_with(value));
+                    .any(|path| Path::new(path).starts_with(value));
                 if holds_restore {
                     let expected = "a directory that does not hold the restore itself, since PostgreSQL removes it in the end";
                     return Err(ArgvError::value(name, value, expected));
                 }
-                roots.hold(name, value, true)
+                inside(roots, true)?;
             }
             Kind::Staging => match self.given.text(self.command, "staging-location") {
-                Some("local") => self.places.local_roots().hold(name, value, false),
-                None if !destination.ssh_command.is_empty() => Err(ArgvError::value(
-                    name,
-                    value,
-                    "staging_location=local or staging_location=remote beside it",
-                )),
-                _ => roots.hold(name, value, false),
+                Some("local") => inside(&self.places.local_roots(), false)?,
+                None if !destination.ssh_command.is_empty() => {
+                    let expected = "staging_location=local or staging_location=remote beside it";
+                    return Err(ArgvError::value(name, value, expected));
+                }
+                _ => inside(roots, false)?,
             },
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio_rustls::rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime,
 };
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -83,6 +83,8 @@ pub struct Tls {
     /// The side of the server.
     pub server: Arc<ServerConfig>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// What stood in the files, DER, by the keys that name them; the private key apart.
+    contents: Vec<(&'static str, Vec<Vec<u8>>)>,
     /// What is right today and will not stay so, or is not as it should be.
     pub warnings: Vec<Flaw>,
 }
@@ -102,6 +104,16 @@ impl Tls {
             .verify_client_cert(&own, &between, UnixTime::now())
             .map(drop)
     }
+
+    /// The keys of the configuration whose files say something else than those of `old` did.
+    #[must_use]
+    pub fn renewed_since(&self, old: &Self) -> Vec<&'static str> {
+        let new = self
+            .contents
+            .iter()
+            .filter(|one| !old.contents.contains(one));
+        new.map(|(key, _)| *key).collect()
+    }
 }
 
 /// Reads and checks everything.
@@ -113,17 +125,21 @@ pub fn load(files: &Files) -> Result<Tls, Vec<Flaw>> {
     let provider = Arc::new(ring::default_provider());
     let mut flaws = Vec::new();
     let mut warnings = Vec::new();
+    let mut contents = Vec::new();
     let chain = keep(chain(&files.certificate, "certificate"), &mut flaws);
     let key = keep(private_key(&files.key, &provider), &mut flaws);
     let clients = files.clients.as_ref();
-    let verifier =
-        clients.and_then(|clients| keep(verifier(clients, &provider, &mut warnings), &mut flaws));
+    let verifier = clients.and_then(|clients| {
+        let verifier = verifier(clients, &provider, &mut warnings, &mut contents);
+        keep(verifier, &mut flaws)
+    });
     if let Some(own) = chain.as_ref().and_then(|chain| chain.first()) {
         warnings.extend(times(own, &files.certificate, "certificate"));
     }
     let (Some(chain), Some(key)) = (chain, key) else {
         return Err(flaws);
     };
+    contents.push(("certificate", bytes(&chain)));
     let certified = CertifiedKey::new(chain.clone(), key.signing);
     if let Err(TlsError::InconsistentKeys(_)) = certified.keys_match() {
         let wrong = format!("it is not the key of {}", files.certificate.display());
@@ -142,6 +158,7 @@ pub fn load(files: &Files) -> Result<Tls, Vec<Flaw>> {
     Ok(Tls {
         server: Arc::new(server),
         verifier,
+        contents,
         warnings,
     })
 }
@@ -267,9 +284,12 @@ fn verifier(
     clients: &Clients,
     provider: &Arc<CryptoProvider>,
     warnings: &mut Vec<Flaw>,
+    contents: &mut Vec<(&'static str, Vec<Vec<u8>>)>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Flaw> {
     let mut roots = RootCertStore::empty();
-    for ca in chain(&clients.ca, "client_ca")? {
+    let authorities = chain(&clients.ca, "client_ca")?;
+    contents.push(("client_ca", bytes(&authorities)));
+    for ca in authorities {
         warnings.extend(times(&ca, &clients.ca, "client_ca"));
         roots.add(ca).map_err(|error| {
             let wrong = format!("a certificate in it can't be used: {error}");
@@ -282,6 +302,7 @@ fn verifier(
     if let Some(file) = &clients.crl {
         let lists: Vec<CertificateRevocationListDer<'static>> =
             objects(file, "crl", "revocation list")?;
+        contents.push(("crl", bytes(&lists)));
         for list in &lists {
             warnings.extend(list_times(list, file));
         }
@@ -300,6 +321,10 @@ fn verifier(
         let wrong = format!("it can't be used: {error}");
         Flaw::new(file, key, wrong, "name PEM files that the CA has made")
     })
+}
+
+fn bytes(all: &[impl AsRef<[u8]>]) -> Vec<Vec<u8>> {
+    all.iter().map(|one| one.as_ref().to_vec()).collect()
 }
 
 fn time_of(seconds: i64) -> SystemTime {
@@ -340,6 +365,14 @@ fn list_times(list: &CertificateRevocationListDer<'_>, file: &Path) -> Option<Fl
         let write = "get a new one of the CA, and run: barmanapi reload";
         Flaw::new(file, "crl", wrong, write)
     })
+}
+
+/// Whether clients can ask for a server by this name or address, or by one that a leading `*.` stands
+/// for.
+#[must_use]
+pub fn is_server_name(text: &str) -> bool {
+    let name = ServerName::try_from(text.strip_prefix("*.").unwrap_or(text));
+    matches!(name, Ok(name) if !text.starts_with("*.") || matches!(name, ServerName::DnsName(_)))
 }
 
 /// A certificate that was revoked.

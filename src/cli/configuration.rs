@@ -71,18 +71,35 @@ impl Configuration {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn follow(&self, new: Settings) -> Vec<Changed> {
+    fn follow(&self, new: Settings) -> News {
         let old = self.settings.get();
         let changed = changes(&old, &new);
         let settings = in_force(&old, new);
-        self.followers.follow(&settings);
+        let renewed = self.followers.follow(&settings);
         self.settings.set(settings);
-        tracing::info!(changed = %names(&changed, Applies::Now), "the configuration was read again");
-        let restart = names(&changed, Applies::Restart);
+        let news = News { changed, renewed };
+        let (changed, renewed) = (news.names(Applies::Now), news.renewed_names());
+        tracing::info!(%changed, %renewed, "the configuration was read again");
+        let restart = news.names(Applies::Restart);
         if !restart.is_empty() {
             tracing::warn!(keys = %restart, "these keys count from the next start");
         }
-        changed
+        news
+    }
+
+    /// Reads the file again, and those that it names, and puts in force what needs no restart.
+    ///
+    /// # Errors
+    /// With all that is wrong with the files. Nothing changes then.
+    pub(super) fn read_again(&self) -> Result<News, Problems> {
+        let _one_at_a_time = self.changing();
+        let path = self.settings.get().path.clone();
+        let read = examine(&path).for_service().inspect_err(|problems| {
+            for problem in &problems.without_values() {
+                tracing::error!(%problem, "the configuration stays as it was");
+            }
+        });
+        Ok(self.follow(self.as_started(read?)))
     }
 }
 
@@ -96,29 +113,43 @@ impl Running for Configuration {
     }
 
     fn reload(&self) -> Result<Vec<Changed>, Problems> {
-        let _one_at_a_time = self.changing();
-        let path = self.settings.get().path.clone();
-        let read = examine(&path).for_service().inspect_err(|problems| {
-            for problem in &problems.without_values() {
-                tracing::error!(%problem, "the configuration stays as it was");
-            }
-        });
-        Ok(self.follow(self.as_started(read?)))
+        Ok(self.read_again()?.changed)
     }
 }
 
-/// The keys that count then, as a reader finds them in the file.
-pub(super) fn names(changed: &[Changed], applies: Applies) -> String {
-    let names: Vec<_> = changed
-        .iter()
-        .filter(|changed| changed.applies == applies)
-        .map(ToString::to_string)
-        .collect();
-    names.join(", ")
+/// What a look at the files has brought.
+pub(super) struct News {
+    changed: Vec<Changed>,
+    /// The keys of `[tls]` whose files say something else.
+    renewed: Vec<&'static str>,
+}
+
+impl News {
+    /// The keys that count then, as a reader finds them in the file.
+    pub(super) fn names(&self, applies: Applies) -> String {
+        let names: Vec<_> = self
+            .changed
+            .iter()
+            .filter(|changed| changed.applies == applies)
+            .map(ToString::to_string)
+            .collect();
+        names.join(", ")
+    }
+
+    /// The keys whose files say something else, in the same way.
+    pub(super) fn renewed_names(&self) -> String {
+        let names: Vec<_> = self
+            .renewed
+            .iter()
+            .map(|key| format!("[tls] {key}"))
+            .collect();
+        names.join(", ")
+    }
 }
 
 impl Followers {
-    fn follow(&self, settings: &Settings) {
+    /// Puts settings in force; the keys of `[tls]` whose files say something new.
+    fn follow(&self, settings: &Settings) -> Vec<&'static str> {
         let Settings {
             application, log, ..
         } = settings;
@@ -127,13 +158,12 @@ impl Followers {
         self.rules.set(rules(settings, &self.host));
         self.requests.set(request_rules(settings));
         self.door_limits.set(door_limits(settings));
-        if let Some((door, tls)) = &self.front {
-            listen::renew(settings, door, tls);
-        }
         self.audit.set_keep_months(settings.audit.keep_months);
         self.unlock.set(settings.config.unlock.clone());
         self.log
             .set(application.debug, log.max_bytes, log.backup_count);
+        let front = self.front.as_ref();
+        front.map_or_else(Vec::new, |(door, tls)| listen::renew(settings, door, tls))
     }
 }
 

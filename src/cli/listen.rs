@@ -28,19 +28,22 @@ pub(super) fn tls(settings: &Settings) -> anyhow::Result<Option<Arc<Live<Tls>>>>
     Ok(Some(Arc::new(Live::new(tls))))
 }
 
-/// Reads the files of TLS again and puts what they hold in force; what is wrong with them is logged,
-/// and the old certificates stay.
-pub(super) fn renew(settings: &Settings, door: &Door, tls: &Live<Tls>) {
+/// Reads the files of TLS again and puts what they hold in force; the keys whose files say something
+/// new. What is wrong with them is logged, and the old certificates stay.
+pub(super) fn renew(settings: &Settings, door: &Door, tls: &Live<Tls>) -> Vec<&'static str> {
     let Some(files) = settings.tls.files() else {
-        return;
+        return Vec::new();
     };
     match certificates::load(&files) {
         Ok(new) => {
             warn(&new);
+            let renewed = new.renewed_since(&tls.get());
             door.renew(tls, new);
+            renewed
         }
         Err(flaws) => {
             tracing::error!(problems = %words(&flaws), "the certificates stay as they were");
+            Vec::new()
         }
     }
 }

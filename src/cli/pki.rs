@@ -15,7 +15,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 use crate::atomicfile;
-use crate::certificates::{Revoked, revoked, serial_number};
+use crate::certificates::{Revoked, is_server_name, revoked, serial_number};
 use crate::names::UserName;
 
 /// Where everything lies when nobody says otherwise.
@@ -41,7 +41,7 @@ pub(super) enum PkiCommand {
         #[command(flatten)]
         place: Place,
         /// A further name or address of this server; its host name and those of the loopback are in
-        #[arg(long = "name", value_name = "NAME")]
+        #[arg(long = "name", value_name = "NAME", value_parser = server_name)]
         names: Vec<String>,
         /// How long the server's certificate is good
         #[command(flatten)]
@@ -270,6 +270,13 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 fn client_file(name: &UserName, ending: &str) -> String {
     format!("client-{name}.{ending}")
+}
+
+fn server_name(text: &str) -> Result<String, String> {
+    let wrong = "it is no host name (letters, digits, '-', '.'; '*.' in front) and no address";
+    is_server_name(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| wrong.to_owned())
 }
 
 /// What this server is called, its host name first.

@@ -13,8 +13,7 @@ use rustix::process::{Pid, Signal as SystemSignal};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::Signal;
 
-use super::configuration::{Configuration, names};
-use crate::configfile::Running;
+use super::configuration::Configuration;
 use crate::refresh::{Refresh, RefreshError};
 use crate::settings::keys::Applies;
 use crate::store::Store;
@@ -31,12 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(20);
 
 /// What came of a configuration that was read again.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Answer {
     /// When the service began to read, in nanoseconds since 1970.
     began: u64,
     /// The keys that have another value now.
     changed: String,
+    /// The keys whose files say something else now.
+    renewed: String,
     /// The keys that have another value from the next start on.
     restart: String,
     /// Why the old configuration stays.
@@ -110,10 +111,17 @@ fn tell(process: &LivingProcess, answer: Option<&Answer>) -> bool {
         }
         return false;
     }
-    if answer.changed.is_empty() {
+    if answer.changed.is_empty() && answer.renewed.is_empty() {
         println!("process {pid} has read its configuration: nothing new is in force");
-    } else {
+    }
+    if !answer.changed.is_empty() {
         println!("process {pid} has new values of {}", answer.changed);
+    }
+    if !answer.renewed.is_empty() {
+        println!(
+            "process {pid} works with the new files of {}",
+            answer.renewed
+        );
     }
     if !answer.restart.is_empty() {
         println!("process {pid} needs a restart for {}", answer.restart);
@@ -143,18 +151,19 @@ pub(super) async fn configuration_on_hangup(
 
 fn read_again(configuration: &Configuration, file: &Path) -> std::io::Result<()> {
     let began = nanoseconds();
-    let (changed, problems) = match configuration.reload() {
-        Ok(changed) => (changed, Vec::new()),
-        Err(problems) => (
-            Vec::new(),
-            problems.iter().map(ToString::to_string).collect(),
-        ),
-    };
-    let answer = Answer {
-        began,
-        changed: names(&changed, Applies::Now),
-        restart: names(&changed, Applies::Restart),
-        problems,
+    let answer = match configuration.read_again() {
+        Ok(news) => Answer {
+            began,
+            changed: news.names(Applies::Now),
+            renewed: news.renewed_names(),
+            restart: news.names(Applies::Restart),
+            problems: Vec::new(),
+        },
+        Err(problems) => Answer {
+            began,
+            problems: problems.iter().map(ToString::to_string).collect(),
+            ..Answer::default()
+        },
     };
     atomicfile::replace(file, &serde_json::to_vec(&answer)?, 0o600)
 }

@@ -329,9 +329,9 @@ impl From<SubmitError> for Refusal {
             SubmitError::Refused(ref refused @ Refused::QueueFull { .. }) => {
                 Self::new(RefusalKind::TooMany, refused.to_string()).retry_after(QUEUE_RETRY)
             }
-            SubmitError::Refused(ref refused @ Refused::SameJob { .. }) => {
-                Self::new(RefusalKind::Conflict, refused.to_string())
-            }
+            SubmitError::Refused(
+                ref refused @ (Refused::SameJob { .. } | Refused::DirectoryInUse { .. }),
+            ) => Self::new(RefusalKind::Conflict, refused.to_string()),
             SubmitError::NoSupervisor {
                 ref ticket,
                 ref source,

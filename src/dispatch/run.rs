@@ -205,6 +205,7 @@ impl Dispatch {
             exclusive: admitted.invocation.exclusive,
             requires_full: admitted.invocation.requires_full.is_some(),
             or_written_out: admitted.invocation.or_written_out,
+            fills: admitted.invocation.fills.clone(),
         };
         entry.ticket = Some(new.ticket.to_string());
         let mut acceptance = entry.clone();

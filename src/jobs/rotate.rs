@@ -195,6 +195,7 @@ mod tests {
             exclusive: false,
             requires_full: false,
             or_written_out: false,
+            fills: None,
             users: "/etc/barmanapi/client.conf".into(),
             remote: None,
         }

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::{Jobs, Limits, end, far, supervise};
+use crate::destinations::Destinations;
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
 use crate::runner::{Host, environment, local};
@@ -50,6 +51,8 @@ pub struct NewJob {
     pub requires_full: bool,
     /// Whether a rule that is written out for the command and the servers is enough instead.
     pub or_written_out: bool,
+    /// Where a restore writes, which no other may meanwhile.
+    pub fills: Option<Destinations>,
 }
 
 /// Why a job did not start.
@@ -174,6 +177,7 @@ fn job(new: NewJob, limits: &Limits) -> io::Result<Job> {
         exclusive: new.exclusive,
         requires_full: new.requires_full,
         or_written_out: new.or_written_out,
+        fills: new.fills,
         users: limits.users.clone(),
         remote: far::record(&new.host),
     })

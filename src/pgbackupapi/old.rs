@@ -3,6 +3,7 @@
 //! `BARMAN_HOME/[SERVER/]jobs/ID.json` says what was wanted, `…/output/ID.json` how it ended
 //! (`server_operation.py` of pg-backup-api 2.2). They are read and never written.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -114,15 +115,14 @@ impl Old {
     /// All of it, as an answer.
     pub(super) fn body(&self) -> Value {
         let end = self.end.as_ref();
-        let output = end.and_then(|end| end.output.as_deref()).map(redact::text);
         json!({
             "operation_id": self.id.0,
             "status": self.status(),
             "type": self.kind.word(),
-            "output": output,
+            "output": masked(end.and_then(|end| end.output.as_deref())),
             "exit_code": Value::Null,
-            "started_at": self.started_at,
-            "ended_at": end.and_then(|end| end.at.as_deref()),
+            "started_at": masked(self.started_at.as_deref()),
+            "ended_at": masked(end.and_then(|end| end.at.as_deref())),
         })
     }
 
@@ -130,6 +130,10 @@ impl Old {
     pub(super) fn line(&self) -> Value {
         json!({"id": self.id.0, "type": self.kind.word()})
     }
+}
+
+fn masked(text: Option<&str>) -> Option<Cow<'_, str>> {
+    text.map(redact::text)
 }
 
 /// The operation of an id; `None` when there is none.
@@ -344,6 +348,12 @@ mod tests {
         assert_eq!(done["ended_at"], "2024-01-02T03:05:05.000006");
         let output = done["output"].as_str().unwrap();
         assert!(output.ends_with("fine\n") && !output.contains("hunter2"));
+        let odd = end(true).replace("2024-01-02", "password=hunter2 ");
+        let odd = old(Some(&odd), Some(&odd)).unwrap().body().to_string();
+        assert!(
+            odd.contains("*REDACTED*") && !odd.contains("hunter2"),
+            "{odd}"
+        );
         let failed = old(None, Some(&end(false))).unwrap();
         assert_eq!(failed.status(), "FAILED");
         assert_eq!(

@@ -30,7 +30,8 @@ impl Operations {
         let ticket = self
             .door
             .begin(caller, &command, context, parameters)
-            .await?;
+            .await
+            .map_err(in_words_of_clients)?;
         Ok(Reply {
             location: Some(place.location(&ticket)),
             ..reply(202, json!({ "operation_id": ticket }))
@@ -154,6 +155,20 @@ fn texts<'a>(given: impl IntoIterator<Item = (&'a str, String)>) -> Parameters {
         .collect()
 }
 
+/// A refusal of the door with the names that parameters have here.
+fn in_words_of_clients(mut refusal: Refusal) -> Refusal {
+    let names = [
+        ("json_changes", "changes"),
+        ("remote-ssh-command", "remote_ssh_command"),
+    ];
+    for (theirs, here) in names {
+        if let Some(rest) = refusal.message.strip_prefix(theirs) {
+            refusal.message = format!("{here}{rest}");
+        }
+    }
+    refusal
+}
+
 fn switch(server: &ServerName, document: &Document) -> Result<Parameters, Refusal> {
     document.only(&["type", "model_name", "reset"])?;
     let mut given = vec![("server_name", server.to_string())];
@@ -168,7 +183,8 @@ fn switch(server: &ServerName, document: &Document) -> Result<Parameters, Refusa
 fn update(document: &Document) -> Result<Parameters, Refusal> {
     document.only(&["type", "changes"])?;
     // As it was written: keys that stand twice are found further down.
-    let changes = document.raw("changes").ok_or_else(incomplete)?;
+    let changes = document.raw("changes").filter(|text| text.starts_with('['));
+    let changes = changes.ok_or_else(incomplete)?;
     Ok(texts([("json_changes", changes.to_owned())]))
 }
 

@@ -59,7 +59,12 @@ fn examine_text(path: &Path, text: &str) -> Examined {
             // The file itself.
             None => problems.add(problem.clone()),
             Some(Some(line)) => {
-                let told = |wrong: &String| format!("{}: {wrong}", problem.file.display());
+                let told = |wrong: &String| {
+                    if problem.file == path {
+                        return wrong.clone();
+                    }
+                    format!("{}: {wrong}", problem.file.display())
+                };
                 problems.add(Problem {
                     file: path.to_owned(),
                     line: Some(line),

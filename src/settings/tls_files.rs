@@ -1,7 +1,9 @@
 //! Whether `[tls]` and `[pgbackupapi]` are whole, and what is in the files that they name.
 
+use std::net::Ipv4Addr;
+
 use super::problem::Problem;
-use super::{ClientCertificates, Settings, Tls};
+use super::{Application, ClientCertificates, Settings, Tls};
 use crate::certificates::{self, Clients, Files, Flaw};
 
 impl Tls {
@@ -31,7 +33,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut whole = true;
     for (key, wrong, write) in missing(settings) {
-        let section = if key == "local_user" {
+        let section = if key.starts_with("local_") {
             "pgbackupapi"
         } else {
             "tls"
@@ -96,9 +98,26 @@ fn missing(settings: &Settings) -> Vec<(&'static str, &'static str, &'static str
                 "write local_user = NAME, a user of client.conf with few rights",
             ),
         ),
+        (
+            local
+                .local_port
+                .is_some_and(|port| takes(&settings.application, port)),
+            (
+                "local_port",
+                "[application] port is the same on this address",
+                "write another port; clients of pg-backup-api know 7480",
+            ),
+        ),
     ];
     let wrong = rows.into_iter().filter(|(wrong, _)| *wrong);
     wrong.map(|(_, row)| row).collect()
+}
+
+/// Whether the main listener takes a port of 127.0.0.1.
+fn takes(application: &Application, port: u16) -> bool {
+    let host = application.host.to_canonical();
+    let there = host.is_unspecified() || host == Ipv4Addr::LOCALHOST;
+    port != 0 && port == application.port && there
 }
 
 fn problem(flaw: &Flaw) -> Problem {

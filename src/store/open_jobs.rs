@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::record::{Job, JobFolder, JobResult};
 use super::{Store, StoreError, make_folder, open_directory};
@@ -34,6 +34,17 @@ pub enum Refused {
         /// Its ticket.
         ticket: Ticket,
     },
+    /// Another job that runs or waits restores into a directory of this one.
+    #[error(
+        "ticket {ticket} restores into {} on the same host, and has not ended",
+        directory.display()
+    )]
+    DirectoryInUse {
+        /// Its ticket.
+        ticket: Ticket,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The store can't record it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -45,17 +56,16 @@ impl Store {
     /// One job is accepted at a time, whichever process asks.
     ///
     /// # Errors
-    /// When the same exclusive job is open already, `limit` jobs are, or the store can't record it. Nothing is left behind then.
+    /// When the same exclusive job is open already, one that writes to its directories is, `limit`
+    /// jobs are, or the store can't record it. Nothing is left behind then.
     pub fn accept(&self, job: &Job, limit: usize) -> Result<AcceptedJob, Refused> {
         let lock_path = self.accept_lock();
         let _one_at_a_time = Lock::exclusive(&lock_path).map_err(StoreError::record(&lock_path))?;
         let open = self.open_tickets()?;
         let taken = open.len();
         // A request that is repeated needs no room.
-        if job.exclusive
-            && let Some(ticket) = self.same_job(job, open)?
-        {
-            return Err(Refused::SameJob { ticket });
+        if job.exclusive || job.fills.is_some() {
+            self.check_beside(job, open)?;
         }
         if taken >= limit {
             return Err(Refused::QueueFull { open: taken });
@@ -189,20 +199,31 @@ impl Store {
         drop(self.remove_marker(folder.ticket()));
     }
 
-    fn same_job(&self, job: &Job, open: Vec<Ticket>) -> Result<Option<Ticket>, StoreError> {
+    /// Whether a job may run beside those that are open.
+    fn check_beside(&self, job: &Job, open: Vec<Ticket>) -> Result<(), Refused> {
         for ticket in open {
             let folder = self.job(&ticket);
             let Ok(Some(other)) = folder.job() else {
                 continue;
             };
-            let same = other.command == job.command && other.arguments == job.arguments;
+            let same =
+                job.exclusive && other.command == job.command && other.arguments == job.arguments;
+            let both = job.fills.as_ref().zip(other.fills.as_ref());
+            let shared = both.and_then(|(own, its)| own.shared_with(its));
+            if !same && shared.is_none() {
+                continue;
+            }
             // On another host it runs whether or not somebody looks after it here.
             let runs = folder.is_supervised()? || self.abroad(&ticket)?.is_some();
-            if same && folder.result()?.is_none() && runs {
-                return Ok(Some(ticket));
+            if !runs || folder.result()?.is_some() {
+                continue;
             }
+            return Err(match shared.cloned() {
+                Some(directory) if !same => Refused::DirectoryInUse { ticket, directory },
+                _ => Refused::SameJob { ticket },
+            });
         }
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -220,6 +241,7 @@ pub(super) fn tickets_in(path: &Path) -> Result<Vec<Ticket>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destinations::Destinations;
     use crate::names::{CommandName, Scope, ServerName, UserName};
     use crate::output::Kept;
     use crate::store::record::EndState;
@@ -244,6 +266,7 @@ mod tests {
             exclusive: false,
             requires_full: false,
             or_written_out: false,
+            fills: None,
             users: "/etc/barmanapi/client.conf".into(),
             remote: None,
         }
@@ -255,6 +278,10 @@ mod tests {
         let mut job = job(0);
         job.arguments
             .push("conninfo=host=a password=hunter2".into());
+        job.fills = Some(Destinations {
+            ssh_command: "ssh -o password=hunter2 db".into(),
+            directories: Vec::new(),
+        });
         let accepted = store.accept(&job, 10).unwrap();
         let folder = &accepted.folder;
         for torn in [".job.json.00", ".process.json.00", ".result.json.00"] {
@@ -276,6 +303,8 @@ mod tests {
             kept.arguments.last().unwrap(),
             "conninfo=host=a password=*REDACTED*"
         );
+        let kept = kept.fills.unwrap();
+        assert_eq!(kept.ssh_command, "ssh -o password=*REDACTED* db");
     }
 
     #[test]
@@ -384,6 +413,31 @@ mod tests {
         );
         assert_eq!(store.open_tickets().unwrap(), [first.ticket, third.ticket]);
         drop(held);
+    }
+
+    #[test]
+    fn a_directory_that_is_filled_is_refused_until_nobody_looks_after_that_job() {
+        let (_dir, store) = store();
+        let into = |second: i64, directory: &str| Job {
+            fills: Some(Destinations {
+                ssh_command: String::new(),
+                directories: vec![directory.into()],
+            }),
+            ..job(second)
+        };
+        let first = into(0, "/r/data");
+        let held = store.accept(&first, 10).unwrap();
+        let below = into(1, "/r/data/base");
+        let refused = store.accept(&below, 10).unwrap_err();
+        assert!(
+            matches!(&refused, Refused::DirectoryInUse { ticket, directory }
+            if *ticket == first.ticket && directory == Path::new("/r/data/base")),
+            "{refused}"
+        );
+        store.accept(&into(2, "/r/other"), 10).unwrap();
+        store.accept(&job(3), 10).unwrap();
+        drop(held);
+        store.accept(&below, 10).unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{StoreError, open_directory};
 use crate::atomicfile;
 use crate::clock;
+use crate::destinations::Destinations;
 use crate::names::{CommandName, Scope, Ticket, UserName};
 use crate::output::Kept;
 use crate::redact;
@@ -57,6 +58,9 @@ pub struct Job {
     pub or_written_out: bool,
     /// The file of users, in which the right is looked up again before the command starts.
     pub users: PathBuf,
+    /// Where a restore writes, which no other may meanwhile.
+    #[serde(default)]
+    pub fills: Option<Destinations>,
     /// The host that Barman runs on, where that is another one.
     #[serde(default)]
     pub remote: Option<RemoteHost>,
@@ -284,6 +288,9 @@ impl JobFolder {
         let mut masked = job.clone();
         for argument in &mut masked.arguments {
             *argument = redact::text(argument).into_owned();
+        }
+        if let Some(fills) = &mut masked.fills {
+            fills.ssh_command = redact::text(&fills.ssh_command).into_owned();
         }
         if masked == job {
             return Ok(());

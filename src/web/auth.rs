@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::App;
+use super::error::Failure;
 use super::guards::Login;
 use super::reply::{document, envelope};
 use super::routes::{Call, Work};
-use crate::auth::Caller;
-use crate::dispatch::{self, UserTask};
+use crate::auth::{AuthKind, Caller};
+use crate::dispatch::{self, RefusalKind, UserTask};
 use crate::policy::Rule;
 
 /// `/auth/token`: a token for a name and a password.
@@ -68,6 +69,11 @@ fn users<'a>(app: &'a App, task: UserTask, caller: &'a Caller, call: Call) -> Wo
 /// `/auth/logout`: every token of the caller ends.
 pub(super) fn logout<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
     Box::pin(async move {
+        if caller.kind == AuthKind::Local {
+            let words = "whoever has an account on this host could end these tokens; come with a \
+                token of the user, or the password";
+            return Err(Failure::new(RefusalKind::Forbidden, words));
+        }
         app.auth.logout(caller).await?;
         app.door
             .note(dispatch::entry("logout", caller, &call.context))

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use hyper::HeaderMap;
+use hyper::http::request::Parts;
 
 use super::App;
 use super::access_log::Marks;
@@ -17,9 +17,9 @@ use crate::visitors::{Certificate, Port};
 /// # Errors
 /// [`AuthError::Unauthorized`] where the connection names nobody, or the request may be that of a
 /// page in somebody's browser.
-pub(super) fn caller(app: &App, headers: &HeaderMap, marks: &Marks) -> Result<Caller, AuthError> {
+pub(super) fn caller(app: &App, head: &Parts, marks: &Marks) -> Result<Caller, AuthError> {
     let visitor = &marks.visitor;
-    if !asks_for_itself(headers) {
+    if !asks_for_itself(&head.headers) {
         return Err(AuthError::Unauthorized);
     }
     if let Some(certificate) = visitor.certificate() {
@@ -28,7 +28,7 @@ pub(super) fn caller(app: &App, headers: &HeaderMap, marks: &Marks) -> Result<Ca
         return app.auth.vouched(&user, marks.from, AuthKind::Certificate);
     }
     match (visitor.port, &app.local_user) {
-        (Port::Local, Some(user)) if names_this_host(headers) => {
+        (Port::Local, Some(user)) if names_this_host(head) => {
             app.auth.vouched(user, marks.from, AuthKind::Local)
         }
         _ => Err(AuthError::Unauthorized),

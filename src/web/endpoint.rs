@@ -108,9 +108,7 @@ impl Endpoint {
                 known
             }
             Handler::Known(run) => {
-                let caller = self
-                    .identify(app, &head.headers, credentials, marks)
-                    .await?;
+                let caller = self.identify(app, head, credentials, marks).await?;
                 marks.set_user(caller.user.as_str());
                 let who = (Some(caller.user.as_str()), caller.kind);
                 if let Err(failure) = self.check_right(&caller) {
@@ -164,7 +162,7 @@ impl Endpoint {
     async fn identify(
         &self,
         app: &App,
-        headers: &HeaderMap,
+        head: &Parts,
         credentials: Credentials,
         marks: &Marks,
     ) -> Result<Caller, Failure> {
@@ -187,7 +185,7 @@ impl Endpoint {
                 known?
             }
             (AuthKind::Token | AuthKind::BasicOrToken, Credentials::None) => {
-                return Ok(connection::caller(app, headers, marks)?);
+                return Ok(connection::caller(app, head, marks)?);
             }
             _ => return Err(AuthError::Unauthorized.into()),
         };

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, AsHeaderName, HOST, IF_MATCH, ORIGIN};
+use hyper::http::request::Parts;
 
 use super::query::Pairs;
 use crate::parameters::{Value, same};
@@ -188,9 +189,10 @@ pub(super) fn asks_for_itself(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the request names this host by a name that is this host's for everybody: no name that
-/// somebody else could let point here.
-pub(super) fn names_this_host(headers: &HeaderMap) -> bool {
-    let Some(host) = one(headers, HOST) else {
+/// somebody else could let point here. A target with a host counts before the header (RFC 9112, 3.2.2).
+pub(super) fn names_this_host(head: &Parts) -> bool {
+    let target = head.uri.authority().map(|host| Cow::from(host.as_str()));
+    let Some(host) = target.or_else(|| one(&head.headers, HOST)) else {
         return false;
     };
     let name = match host.rsplit_once(':') {

@@ -79,6 +79,7 @@ fn job(ticket: &Ticket) -> Job {
         exclusive: true,
         requires_full: false,
         or_written_out: false,
+        fills: None,
         users: "/etc/barmanapi/client.conf".into(),
         remote: None,
     }

@@ -13,6 +13,7 @@ const ROWS: [&[&str]; 11] = [
         "blocking",
         "certificates",
         "clock",
+        "destinations",
         "fresh",
         "live",
         "redact",

@@ -184,19 +184,24 @@ impl Places {
 
 impl Roots<'_> {
     /// Checks that a path, already in its shortest form, lies in one of the directories, or is
-    /// one (`strictly`: lies below it).
+    /// one (`strictly`: lies below it). The path, with its links resolved where that is asked.
     ///
     /// # Errors
     /// When it does not, or when that cannot be found out.
-    pub(super) fn hold(&self, name: &str, path: &str, strictly: bool) -> Result<(), ArgvError> {
+    pub(super) fn hold(
+        &self,
+        name: &str,
+        path: &str,
+        strictly: bool,
+    ) -> Result<PathBuf, ArgvError> {
+        let path = Path::new(path);
         if self.any {
-            return Ok(());
+            return Ok(path.components().collect());
         }
         let forbidden = |reason: String| ArgvError::TargetNotAllowed {
             name: name.to_owned(),
             reason,
         };
-        let path = Path::new(path);
         let resolved = self.place_of(path).map_err(|error| match error {
             ResolveError::Path(error) => {
                 forbidden(format!("where it leads cannot be told: {}", error.kind()))
@@ -210,7 +215,7 @@ impl Roots<'_> {
             match self.place_of(directory) {
                 Ok(directory) => {
                     if resolved.starts_with(&directory) && !(strictly && resolved == directory) {
-                        return Ok(());
+                        return Ok(resolved);
                     }
                 }
                 // A directory that leads nowhere holds nothing.

@@ -73,6 +73,7 @@ impl Past {
             exclusive: false,
             requires_full: false,
             or_written_out: false,
+            fills: None,
             users: self.root.with_file_name("client.conf"),
             remote: None,
             ticket,

@@ -60,8 +60,74 @@ fn requests_of_this_host_run_as_the_configured_user() {
         let answer = ask(port, "/auth/user", &headers);
         assert!([400, 401].contains(&answer.status), "{headers} {answer:?}");
     }
+    // A target with a host is what the request is for, whatever the header says (RFC 9112, 3.2.2).
+    let full = |name: &str| format!("http://{name}:{port}/auth/user");
+    ask(port, &full("evil.example"), &host).expect(401);
+    ask(port, &full("localhost@evil.example"), &host).expect(401);
+    ask(port, &full("localhost"), &host).expect(200);
     run(&house.site, &["user", "remove", "bob"]);
     ask(port, "/auth/user", &host).expect(401);
+}
+
+#[test]
+fn nobody_of_this_host_ends_the_tokens_of_the_configured_user() {
+    let port = free_port();
+    let local = format!("pgbackupapi.local_port = {port}");
+    let house = House::new(&[
+        "tls.client_certificates = optional",
+        "pgbackupapi.local_user = ann",
+        &local,
+    ]);
+    let host = format!("Host: localhost:{port}\r\n");
+    let token = format!("{host}{}\r\n", house.token("ann"));
+    let log_out = |headers: &str| {
+        let request = format!(
+            "POST /auth/logout HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"
+        );
+        raw(port, request.as_bytes()).unwrap()
+    };
+    let refused = log_out(&host).expect(403).json();
+    let words = refused["message"].as_str().unwrap();
+    assert!(words.contains("a token of the user"), "{words}");
+    ask(port, "/auth/user", &token).expect(200);
+    log_out(&token).expect(200);
+    ask(port, "/auth/user", &token).expect(401);
+}
+
+#[test]
+fn a_local_port_that_the_service_takes_itself_is_told() {
+    let stand_in = StandIn::new();
+    let local = [
+        "pgbackupapi.local_port = 7123",
+        "pgbackupapi.local_user = ann",
+    ];
+    for (host, port, taken) in [
+        ("127.0.0.1", "7123", true),
+        ("0.0.0.0", "7123", true),
+        ("::", "7123", true),
+        ("127.0.0.1", "7124", false),
+        ("::1", "7123", false),
+        ("127.0.0.2", "7123", false),
+    ] {
+        let main = [
+            format!("application.host = {host}"),
+            format!("application.port = {port}"),
+        ];
+        let keys = [
+            local[0],
+            local[1],
+            &main[0],
+            &main[1],
+            "application.insecure = true",
+        ];
+        let site = Site::new(&Barman::StandIn(&stand_in), &keys);
+        site.user("ann", &["--full"]);
+        let output = site.run(&["check-config"], "");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let wrong = "[pgbackupapi] local_port: [application] port is the same on this address";
+        assert_eq!(told.contains(wrong), taken, "{host} {port}: {told}");
+        assert_eq!(output.status.success(), !taken, "{host} {port}: {told}");
+    }
 }
 
 #[test]

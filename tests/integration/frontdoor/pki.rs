@@ -13,6 +13,38 @@ fn site() -> (StandIn, Site) {
 }
 
 #[test]
+fn a_name_that_nobody_can_ask_for_makes_nothing() {
+    let (_stand_in, site) = site();
+    let folder = Lab::get().folder("pki-names");
+    let at = folder.join("pki").display().to_string();
+    for name in [
+        "a b",
+        "",
+        "-a",
+        "a..b",
+        "https://a",
+        "a:443",
+        "*.",
+        "a.*",
+        "*.127.0.0.1",
+        "ä",
+    ] {
+        let name = format!("--name={name}");
+        let output = site.run(&["pki", "init", "--directory", &at, &name], "");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && told.contains("it is no host name"),
+            "{name}: {told}"
+        );
+        assert!(!folder.join("pki").exists(), "{name}");
+    }
+    let names = ["*.example.org", "db-1.example", "::2", "192.0.2.7"];
+    let mut words = vec!["pki", "init", "--directory", &at];
+    words.extend(names.iter().flat_map(|name| ["--name", name]));
+    run(&site, &words);
+}
+
+#[test]
 fn two_commands_make_all_that_is_needed_and_nothing_is_overwritten() {
     let (_stand_in, site) = site();
     let folder = Lab::get().folder("pki");

@@ -44,7 +44,11 @@ fn a_new_certificate_counts_after_a_reload_and_no_request_is_lost() {
         for round in 0..5 {
             replace_server(&house, &format!("renewed-{round}"));
             let before = good.load(Ordering::SeqCst);
-            run(&house.site, &["reload"]);
+            let said = run(&house.site, &["reload"]);
+            assert!(
+                said.contains("works with the new files of [tls] certificate\n"),
+                "{said}"
+            );
             while good.load(Ordering::SeqCst) < before + 6 {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -52,6 +56,9 @@ fn a_new_certificate_counts_after_a_reload_and_no_request_is_lost() {
         done.store(true, Ordering::SeqCst);
     });
     assert!(subject(&house).contains("renewed-4"));
+    let said = run(&house.site, &["reload"]);
+    assert!(said.contains("nothing new is in force"), "{said}");
+    assert!(!said.contains("new files"), "{said}");
 }
 
 #[test]
@@ -128,7 +135,13 @@ fn a_revoked_certificate_is_refused_after_a_reload_and_its_open_connections_end(
         &["pki", "revoke", "bob", "--directory", &directory],
     );
     assert_eq!(house.who(&kept, &[]), "bob");
-    run(&house.site, &["reload"]);
+    let said = run(&house.site, &["reload"]);
+    assert!(
+        said.contains("works with the new files of [tls] crl\n"),
+        "{said}"
+    );
+    assert!(!said.contains("nothing new"), "{said}");
+    house.logs("\"renewed\":\"[tls] crl\"");
     house.curl("/auth/user", Some(&kept), &[]).refused();
     assert_eq!(house.who(&ann, &[]), "ann");
     let mut rest = String::new();

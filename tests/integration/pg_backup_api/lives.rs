@@ -109,8 +109,8 @@ fn the_same_recovery_is_one_operation_while_it_runs_by_whichever_server() {
 fn two_words_for_one_backup_are_one_recovery_while_it_runs() {
     let desk = Desk::new(&json!({"restore": {"sleep": 4}}), &[]);
     let admin = desk.caller("admin");
-    let begin = |word: &str| {
-        let mut body = recovery("/srv/r/data");
+    let begin = |directory: &str, word: &str| {
+        let mut body = recovery(directory);
         body["backup_id"] = word.into();
         begun(admin.post(MAIN, &body))
     };
@@ -121,8 +121,9 @@ fn two_words_for_one_backup_are_one_recovery_while_it_runs() {
     ];
     let mut ids = HashSet::new();
     for [one, other] in words {
-        let id = begin(one);
-        assert_eq!(begin(other), id, "{one} and {other}");
+        let directory = format!("/srv/r/{one}");
+        let id = begin(&directory, one);
+        assert_eq!(begin(&directory, other), id, "{one} and {other}");
         ids.insert(id);
     }
     assert_eq!(ids.len(), words.len());
@@ -130,6 +131,60 @@ fn two_words_for_one_backup_are_one_recovery_while_it_runs() {
         ended(&admin, &id);
     }
     assert_eq!(desk.commands().len(), words.len());
+}
+
+#[test]
+fn another_recovery_does_not_get_into_a_directory_while_one_fills_it() {
+    let desk = Desk::new(&json!({"restore": {"hang": true}}), &[]);
+    let admin = desk.caller("admin");
+    let asked = |directory: &str, backup: &str| {
+        let mut body = recovery(directory);
+        body["backup_id"] = backup.into();
+        admin.post(MAIN, &body)
+    };
+    let id = begun(asked("/srv/r/a/data", "latest"));
+    for (directory, backup) in [
+        ("/srv/r/a/data", "oldest"),
+        ("/srv/r/a/data/base", "latest"),
+        ("/srv/r/a", "latest"),
+        ("/srv/r/a/data/", "oldest"),
+    ] {
+        let answer = asked(directory, backup);
+        let told = error(answer, 409);
+        assert!(
+            told.contains(&id) && told.contains("/srv/r/a/data"),
+            "{told}"
+        );
+    }
+    // Its tablespaces are its directories, too, whichever way it was asked for.
+    let restore = |directory: &str, tablespace: &str| {
+        let target = "target=db2&backup_id=latest&server_name=main&async=true";
+        let form = format!("{target}&destination_directory={directory}&tablespace=t:{tablespace}");
+        admin.form("/barman/restore", &form)
+    };
+    let told = restore("/srv/r/b", "/srv/r/a/data/t").expect(409).json();
+    assert!(told["message"].as_str().unwrap().contains(&id), "{told}");
+    let other = restore("/srv/r/b", "/srv/r/t").ticket();
+    error(asked("/srv/r/t", "latest"), 409);
+    // Beside each other is not in each other.
+    let beside = begun(asked("/srv/r/a/data2", "latest"));
+    let started = |count: usize| {
+        eventually("the starts", || {
+            (desk.commands().len() == count).then_some(())
+        });
+    };
+    started(3);
+    for ticket in [&id, &other, &beside] {
+        admin
+            .form("/history/cancel", &format!("ticket={ticket}"))
+            .expect(200);
+        admin.finished(ticket);
+    }
+    let after = begun(asked("/srv/r/a", "oldest"));
+    started(4);
+    admin
+        .form("/history/cancel", &format!("ticket={after}"))
+        .expect(200);
 }
 
 #[test]

@@ -168,6 +168,48 @@ fn an_update_without_its_changes_and_a_body_without_its_form_begin_nothing() {
 }
 
 #[test]
+fn what_is_wrong_is_named_as_the_client_has_named_it() {
+    let desk = Desk::new(&json!({}), &[]);
+    let admin = desk.caller("admin");
+    let update = |changes: &str| {
+        let body = format!("{{\"type\":\"config_update\",\"changes\":{changes}}}");
+        let json = [("Content-Type", "application/json")];
+        error(
+            admin.request("POST", "/operations", &json, body.as_bytes()),
+            400,
+        )
+    };
+    for changes in ["null", "1", "\"[]\"", "{}", "true"] {
+        assert!(
+            update(changes).ends_with("are met and try again"),
+            "{changes}"
+        );
+    }
+    for changes in [
+        "[]",
+        "[1]",
+        "[{\"scope\":\"server\"}]",
+        "[{\"scope\":\"x\"}]",
+    ] {
+        let told = update(changes);
+        assert!(told.starts_with("400 Bad Request: changes is "), "{told}");
+    }
+    let told = |key: &str, value: &str| {
+        let mut body = recovery("/srv/r/x");
+        body[key] = value.into();
+        error(admin.post(MAIN, &body), 400)
+    };
+    let text = told("remote_ssh_command", "");
+    assert!(
+        text.starts_with("400 Bad Request: remote_ssh_command is \"\": "),
+        "{text}"
+    );
+    let text = told("destination_directory", "relative");
+    let start = "400 Bad Request: destination_directory is \"relative\": expected ";
+    assert!(text.starts_with(start), "{text}");
+}
+
+#[test]
 fn a_restore_goes_to_a_target_and_nowhere_else_whoever_asks() {
     let desk = Desk::new(&json!({}), &[]);
     let admin = desk.caller("admin");

@@ -62,6 +62,7 @@ impl Bench {
             exclusive: false,
             requires_full: false,
             or_written_out: false,
+            fills: None,
             users: "/etc/barmanapi/client.conf".into(),
             remote: None,
         };
