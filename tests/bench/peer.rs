@@ -4,12 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::load::{ask, ask_for, tell};
+use super::load::{ask_for, tell};
 use super::process::Process;
 use super::site::{self, Site};
 use super::{REST, ROUNDS, verdict};
-
-const TARGETS: [&str; 3] = ["/status", "/servers/main/operations", "/diagnose"];
 
 /// Clients at once; gunicorn's workers answer one each at a time.
 const CLIENTS: u32 = 16;
@@ -47,42 +45,26 @@ pub fn measure(site: &Site) {
     println!(
         "\nthe routes of pg-backup-api, {ROUNDS} rounds, requests per second and milliseconds; pg-backup-api runs under gunicorn with 2 workers"
     );
-    for (target, clients, seconds, goal) in [
-        ("/status", CLIENTS, 4.0, 4.0),
-        ("/servers/main/operations", CLIENTS, 4.0, 15.0),
-        // So long, for one answer more or less not to count.
-        ("/diagnose", 1, 10.0, 1.0),
-        ("/diagnose", CLIENTS, 10.0, 8.0),
-        // So long, for each client of pg-backup-api to be answered.
-        ("/diagnose", 256, 30.0, 100.0),
+    let status = ("/status", CLIENTS, 4.0, 4.0);
+    let operations = ("/servers/main/operations", CLIENTS, 4.0, 15.0);
+    // Rounds so long, for one answer more or less not to count.
+    let diagnose = |clients, goal| ("/diagnose", clients, 10.0, goal);
+    // So long, for each client of pg-backup-api to be answered.
+    let crowd = ("/diagnose", 256, 30.0, 100.0);
+    for goal in [
+        status,
+        operations,
+        diagnose(1, 1.0),
+        diagnose(CLIENTS, 8.0),
+        crowd,
     ] {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            ours.push(ask_for(seconds, server.port, target, clients, Some(&token)));
-            theirs.push(ask_for(seconds, peer.port, target, clients, None));
-            // It answers those who have left, too, before it takes anybody anew.
-            let after = site::request(peer.port, "/status", "");
-            assert!(after.starts_with("HTTP/1.1 200"), "{after}");
-        }
-        println!("  {target}, {clients} clients, {seconds} s a round");
-        let (ours, theirs) = (tell("barmanapi", &ours), tell("pg-backup-api", &theirs));
-        let ratio = ours / theirs;
-        println!(
-            "    ratio {ratio:.1}; goal: at least {goal}: {}",
-            verdict(ratio >= goal)
-        );
+        compare(server.port, peer.port, &token, goal);
     }
+    println!("with a Barman for each request (`warm = off`)");
     let plain = site.serve();
-    let mut rates = Vec::new();
-    for target in TARGETS {
-        let ours = ask(plain.port, target, CLIENTS, Some(&token)).rate;
-        let theirs = ask(peer.port, target, CLIENTS, None).rate;
-        rates.push(format!("{target} {:.1}", ours / theirs));
+    for goal in [status, operations, diagnose(CLIENTS, 1.0)] {
+        compare(plain.port, peer.port, &token, goal);
     }
-    println!(
-        "  with a Barman for each request, {CLIENTS} clients, a round each: ratios {}",
-        rates.join(", ")
-    );
     std::thread::sleep(REST);
     println!(
         "  memory of all processes after {} s of rest, MB, shared pages by their share",
@@ -93,6 +75,30 @@ pub fn measure(site: &Site) {
     weigh("with a Barman that is kept warm", &server, theirs);
     weigh("with a Barman for each request", &plain, theirs);
     remove_operations(site);
+}
+
+/// Both take turns with a route: its path, clients at once, seconds of a round and the ratio to reach.
+fn compare(
+    ours: u16,
+    theirs: u16,
+    token: &str,
+    (target, clients, seconds, goal): (&str, u32, f64, f64),
+) {
+    let (mut own, mut its) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        own.push(ask_for(seconds, ours, target, clients, Some(token)));
+        its.push(ask_for(seconds, theirs, target, clients, None));
+        // It answers those who have left, too, before it takes anybody anew.
+        let after = site::request(theirs, "/status", "");
+        assert!(after.starts_with("HTTP/1.1 200"), "{after}");
+    }
+    println!("  {target}, {clients} clients, {seconds} s a round");
+    let (own, its) = (tell("barmanapi", &own), tell("pg-backup-api", &its));
+    let ratio = own / its;
+    println!(
+        "    ratio {ratio:.1}; goal: at least {goal}: {}",
+        verdict(ratio >= goal)
+    );
 }
 
 fn weigh(manner: &str, server: &Process, theirs: f64) {
