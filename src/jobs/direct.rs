@@ -147,7 +147,7 @@ fn run_in(
     };
     loop {
         let left = left();
-        match process.wait(left.min(TICK)) {
+        match process.wait(left.min(outputs.rest())) {
             Ok(Some(ending)) => return answer(outputs.finish(ending).map_err(Into::into)),
             Ok(None) if left.is_zero() => {
                 answer(Ok(Outcome::TimedOut));
@@ -197,7 +197,8 @@ fn cut(error: io::Error) -> DirectError {
 /// Stops a process whose outcome nobody waits for any more, and holds its output down meanwhile.
 fn stop(process: &mut Run, mut outputs: Option<Outputs>) {
     let stopped = process.stop(Stop::TimeLimit).and_then(|()| {
-        while process.wait(TICK)?.is_none() {
+        let rest = |outputs: &Option<Outputs>| outputs.as_ref().map_or(TICK, Outputs::rest);
+        while process.wait(rest(&outputs))?.is_none() {
             if let Some(outputs) = &mut outputs {
                 outputs.advance();
             }
@@ -225,6 +226,12 @@ impl Outputs {
             stderr: follow(&plan.stderr)?,
             raw: File::open(&plan.stdout)?,
         })
+    }
+
+    /// When the next look is due.
+    fn rest(&self) -> Duration {
+        let rests = self.stdout.iter().chain([&self.stderr]).map(Follower::rest);
+        rests.fold(TICK, Duration::min)
     }
 
     /// Takes what came, and gives back the room of what is not kept.

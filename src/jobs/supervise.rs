@@ -32,7 +32,7 @@ pub const WORD: &str = "run-job";
 /// What the supervisor says on its standard output once nothing but SIGKILL can end it.
 pub const READY: &str = "ready\n";
 
-/// How often a supervisor looks for a request to cancel and copies output.
+/// How often a supervisor looks for a request to cancel and copies output, at least.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// How often the end is tried to be recorded while the store takes nothing.
@@ -286,7 +286,8 @@ fn follow(
     let limit = job.time_limit.map(Duration::from_secs);
     let mut signs = far::Signs::of(folder);
     loop {
-        if let Some(ending) = run.wait(TICK)? {
+        let rests = outputs.iter().flatten().map(Follower::rest);
+        if let Some(ending) = run.wait(rests.fold(TICK, Duration::min))? {
             return Ok(ending);
         }
         if let Run::There(run) = run {

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::output::Kept;
 use crate::redact::Redactor;
@@ -20,6 +21,15 @@ const CHUNK: usize = 64 * 1024;
 /// How far before the cut the last half is read, so that a secret that the cut splits is masked.
 const OVERLAP: u64 = 64 * 1024;
 
+/// How long a follower may rest between two looks while little comes.
+const REST: Duration = Duration::from_millis(100);
+
+/// The same at first and after much has come: what comes between two looks takes room on the disk.
+const SHORT_REST: Duration = Duration::from_millis(5);
+
+/// More bytes than these between two looks are much.
+const MUCH: u64 = 8 << 20;
+
 /// Reads a capture file behind its writer.
 #[derive(Debug)]
 pub struct Follower<W> {
@@ -30,6 +40,9 @@ pub struct Follower<W> {
     read: u64,
     /// Where the part ends that was given back to the file system.
     freed: u64,
+    /// How long the file was at the last look.
+    seen: u64,
+    rest: Duration,
     half: u64,
     incomplete: bool,
 }
@@ -47,6 +60,8 @@ impl<W: Write> Follower<W> {
             redactor: Redactor::new(),
             read: 0,
             freed: 0,
+            seen: 0,
+            rest: SHORT_REST,
             half: limit / 2,
             incomplete: false,
         })
@@ -60,8 +75,19 @@ impl<W: Write> Follower<W> {
     pub fn advance(&mut self) -> io::Result<()> {
         self.copy_until(self.half)?;
         let length = self.capture.metadata()?.len();
+        self.rest = if length.saturating_sub(self.seen) > MUCH {
+            SHORT_REST
+        } else {
+            (self.rest * 2).min(REST)
+        };
+        self.seen = length;
         self.free(length.saturating_sub(self.half + OVERLAP));
         Ok(())
+    }
+
+    /// How long after the last look the next one is due.
+    pub fn rest(&self) -> Duration {
+        self.rest
     }
 
     /// Hands on the rest, once the writer has ended.
@@ -174,6 +200,29 @@ mod tests {
         follower.advance().unwrap();
         let (out, kept) = follower.finish().unwrap();
         (String::from_utf8_lossy(&out).into_owned(), kept)
+    }
+
+    #[test]
+    fn much_output_is_looked_at_more_often_until_less_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("capture");
+        std::fs::write(&path, "little").unwrap();
+        let mut follower = Follower::open(&path, Vec::new(), 1000).unwrap();
+        let mut rest = || {
+            follower.advance().unwrap();
+            follower.rest()
+        };
+        let capture = File::options().write(true).open(&path).unwrap();
+        for length in [MUCH + 7, MUCH * 3] {
+            assert_eq!(rest(), SHORT_REST * 2);
+            assert_eq!(rest(), SHORT_REST * 4);
+            for _ in 0..5 {
+                rest();
+            }
+            assert_eq!(rest(), REST);
+            capture.set_len(length).unwrap();
+            assert_eq!(rest(), SHORT_REST);
+        }
     }
 
     #[test]
