@@ -1,6 +1,6 @@
 //! The directories that a restore writes to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,23 +14,15 @@ pub struct Destinations {
 }
 
 impl Destinations {
-    /// A directory that the other one writes to as well: the inner one of two that lie in each other.
+    /// The first directory that the other restore writes to as well, or to one below or above it.
     #[must_use]
-    pub fn shared_with<'a>(&'a self, other: &'a Self) -> Option<&'a PathBuf> {
+    pub fn shared_with(&self, other: &Self) -> Option<&PathBuf> {
         if self.ssh_command != other.ssh_command {
             return None;
         }
-        let mut pairs = self
-            .directories
-            .iter()
-            .flat_map(|own| other.directories.iter().map(move |its| (own, its)));
-        pairs.find_map(|(own, its)| {
-            if own.starts_with(its) {
-                Some(own)
-            } else {
-                its.starts_with(own).then_some(its)
-            }
-        })
+        let meet = |own: &Path, its: &Path| own.starts_with(its) || its.starts_with(own);
+        let mut own = self.directories.iter();
+        own.find(|own| other.directories.iter().any(|its| meet(own, its)))
     }
 }
 
@@ -48,19 +40,18 @@ mod tests {
     #[test]
     fn two_restores_share_what_lies_in_the_other_on_the_same_host() {
         let here = on("", &["/r/data", "/ts/a"]);
-        for (directories, shared) in [
-            (&["/r/data"][..], Some("/r/data")),
-            (&["/r/data/base"], Some("/r/data/base")),
-            (&["/r"], Some("/r/data")),
-            (&["/x", "/ts/a/"], Some("/ts/a")),
-            (&["/r/data2"], None),
-            (&["/r/dat"], None),
-            (&[], None),
+        for (directories, own, its) in [
+            (&["/r/data"][..], Some("/r/data"), Some("/r/data")),
+            (&["/r/data/base"], Some("/r/data"), Some("/r/data/base")),
+            (&["/r"], Some("/r/data"), Some("/r")),
+            (&["/x", "/ts/a/"], Some("/ts/a"), Some("/ts/a/")),
+            (&["/r/data2"], None, None),
+            (&["/r/dat"], None, None),
+            (&[], None, None),
         ] {
             let other = on("", directories);
-            let expected = shared.map(PathBuf::from);
-            assert_eq!(here.shared_with(&other), expected.as_ref());
-            assert_eq!(other.shared_with(&here), expected.as_ref());
+            assert_eq!(here.shared_with(&other), own.map(PathBuf::from).as_ref());
+            assert_eq!(other.shared_with(&here), its.map(PathBuf::from).as_ref());
         }
         assert_eq!(here.shared_with(&on("ssh db2", &["/r/data"])), None);
     }

@@ -13,12 +13,14 @@ mod collect;
 mod error;
 mod places;
 mod resolve;
+mod restore;
 #[cfg(test)]
 mod tests;
 
 pub use error::ArgvError;
 pub use places::{Places, Target};
 pub use resolve::{Resolve, ResolveError};
+pub use restore::{Restore, Tablespace};
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +29,6 @@ use self::places::{Destination, Roots};
 use super::kinds::{self, Kind};
 use super::traits::Traits;
 use super::{Command, CommandOption, Takes};
-use crate::destinations::Destinations;
 use crate::names::{CommandName, Scope, ServerName};
 use crate::parameters::{Value, fold};
 
@@ -53,8 +54,8 @@ pub struct Invocation {
     pub or_written_out: bool,
     /// While one runs, an identical one is refused.
     pub exclusive: bool,
-    /// Where a restore writes, which nothing else may meanwhile.
-    pub fills: Option<Destinations>,
+    /// What it brings back, where it is a restore.
+    pub restore: Option<Restore>,
 }
 
 /// Builds the argument vector of a command from named parameters.
@@ -113,9 +114,9 @@ pub fn build(
         or_written_out: builder.requires_full.is_none() && builder.names_model.is_some(),
         requires_full: builder.requires_full.or(builder.names_model),
         exclusive: of.exclusive,
-        fills: builder.destination.map(|destination| Destinations {
-            ssh_command: destination.ssh_command.to_owned(),
-            directories: builder.fills,
+        restore: builder.destination.map(|destination| {
+            let ssh_command = destination.ssh_command;
+            Restore::of(command, traits, &given, ssh_command, &builder.fills)
         }),
     })
 }
@@ -358,7 +359,7 @@ impl Builder<'_> {
                     let expected = "a directory that does not hold the restore itself, since PostgreSQL removes it in the end";
                     return Err(ArgvError::value(name, value, expected));
                 }
-                inside(roots, true)?;
+                self.fills.push(roots.hold(name, value, true)?);
             }
             Kind::Staging => match self.given.text(self.command, "staging-location") {
                 Some("local") => inside(&self.places.local_roots(), false)?,

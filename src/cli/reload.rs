@@ -31,6 +31,7 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// What came of a configuration that was read again.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Answer {
     /// When the service began to read, in nanoseconds since 1970.
     began: u64,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::outcome::RefusalKind;
-use super::{CallContext, Dispatch, Refusal, may, text_parameter};
+use super::{CallContext, Dispatch, Refusal, Rules, may, text_parameter};
 use crate::auth::Caller;
 use crate::blocking;
-use crate::catalogue::argv::{self, Invocation};
+use crate::catalogue::argv::{self, Invocation, Restore};
 use crate::catalogue::traits::CommandTraits;
-use crate::names::{CommandName, Scope};
+use crate::names::{CommandName, Scope, ServerName};
 use crate::parameters::{self, Parameters};
 use crate::store::record::DataForm;
 
@@ -44,7 +44,7 @@ impl Dispatch {
         {
             return Err(Refusal::forbidden(&command.name.path()));
         }
-        let invocation = if argv::looks_at_disk(command, &self.traits) {
+        let mut invocation = if argv::looks_at_disk(command, &self.traits) {
             let (command, traits) = (command.clone(), Arc::clone(&self.traits));
             let rules = Arc::clone(&rules);
             let built =
@@ -81,6 +81,12 @@ impl Dispatch {
             let words = format!("{} prints bytes, not JSON; leave format out", command.name);
             return Err(Refusal::invalid(words));
         }
+        if let (Some(restore), Scope::Servers(servers)) =
+            (&mut invocation.restore, &invocation.scope)
+            && let [server] = servers.as_slice()
+        {
+            self.keep_tablespaces(server, restore, &rules).await?;
+        }
         let at_once = wish.unwrap_or_else(|| {
             context.prefer_async || names.iter().any(|n| rules.async_commands.contains(n))
         });
@@ -106,6 +112,23 @@ impl Dispatch {
             data,
             at_once,
         })
+    }
+
+    /// Checks where the tablespaces of a backup go that a restore leaves where they were.
+    async fn keep_tablespaces(
+        &self,
+        server: &ServerName,
+        restore: &mut Restore,
+        rules: &Arc<Rules>,
+    ) -> Result<(), Refusal> {
+        let tablespaces = self.tablespaces(server, restore).await?;
+        if tablespaces.is_empty() {
+            return Ok(());
+        }
+        let (mut kept, rules) = (restore.clone(), Arc::clone(rules));
+        let looked = blocking::run(move || kept.keep(&tablespaces, &rules.places).map(|()| kept));
+        *restore = looked.await.map_err(Refusal::internal)??;
+        Ok(())
     }
 
     async fn check_servers(&self, scope: &Scope) -> Result<(), Refusal> {

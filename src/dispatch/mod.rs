@@ -7,6 +7,7 @@
 mod admit;
 mod answer;
 mod ask;
+pub mod backups;
 mod begin;
 mod history;
 mod look;

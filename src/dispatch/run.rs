@@ -1,11 +1,12 @@
 //! From a command that passed every question to its answer.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::admit::Admitted;
 use super::outcome::{Outcome, RefusalKind};
 use super::said::Form;
-use super::{Body, CallContext, Dispatch, Refusal, Reply, answer, trail};
+use super::{Body, CallContext, Dispatch, Refusal, Reply, answer, may, trail};
 use crate::audit::Entry;
 use crate::auth::Caller;
 use crate::blocking;
@@ -17,7 +18,7 @@ use crate::names::{CommandName, Ticket};
 use crate::parameters::Parameters;
 use crate::runner::Ending;
 use crate::store::open_jobs::Refused;
-use crate::store::record::{DataForm, Reason};
+use crate::store::record::{DataForm, Job, Reason};
 
 /// One request for a command.
 pub(super) struct Call<'a> {
@@ -205,7 +206,11 @@ impl Dispatch {
             exclusive: admitted.invocation.exclusive,
             requires_full: admitted.invocation.requires_full.is_some(),
             or_written_out: admitted.invocation.or_written_out,
-            fills: admitted.invocation.fills.clone(),
+            fills: admitted
+                .invocation
+                .restore
+                .as_ref()
+                .map(|restore| restore.destinations.clone()),
         };
         entry.ticket = Some(new.ticket.to_string());
         let mut acceptance = entry.clone();
@@ -214,6 +219,9 @@ impl Dispatch {
         match self.jobs.submit(new).await {
             Ok(submitted) => Ok(HandedIn::New(submitted)),
             Err(SubmitError::Refused(Refused::SameJob { ticket })) => Ok(HandedIn::Running(ticket)),
+            Err(SubmitError::Refused(Refused::DirectoryInUse { job, directory })) => {
+                Err(in_use(call.caller, &job, &directory))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -258,6 +266,21 @@ impl Dispatch {
             }
         }
     }
+}
+
+/// What is said of a directory that another job writes to; its ticket is for those who may see it.
+fn in_use(caller: &Caller, job: &Job, directory: &Path) -> Refusal {
+    let who = if may(caller, &job.names, &job.scope) {
+        format!("ticket {}", job.ticket)
+    } else {
+        "another job".to_owned()
+    };
+    let directory = directory.display();
+    let words = format!(
+        "{who} writes to {directory}, or to a directory below or above it, on the same host, and \
+         has not ended"
+    );
+    Refusal::new(RefusalKind::Conflict, words)
 }
 
 pub(super) fn accepted(ticket: &Ticket) -> Reply {

@@ -5,7 +5,6 @@
 //! routes they are asked for; jobs that came another way are operations as well. Job files that
 //! pg-backup-api has left answer by their ids.
 
-mod backups;
 mod diagnosis;
 mod document;
 mod look;

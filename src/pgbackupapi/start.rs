@@ -6,6 +6,7 @@ use super::document::{Document, incomplete};
 use super::place::{Kind, Place, cut};
 use super::{Operations, reply};
 use crate::auth::Caller;
+use crate::dispatch::backups::names_one_of;
 use crate::dispatch::{self, CallContext, Refusal, RefusalKind, Reply};
 use crate::names::ServerName;
 use crate::parameters::{Parameters, Value};
@@ -123,10 +124,10 @@ impl Operations {
         if backup.is_empty() {
             return Err(incomplete());
         }
-        let Some(backup) = self.backup_word(server, &backup).await? else {
+        if !names_one_of(&backup, &self.door.backups(server).await?) {
             let words = format!("Backup '{}' does not exist", cut(&backup));
             return Err(Refusal::new(RefusalKind::NotFound, words));
-        };
+        }
         let mut directory = document.required("destination_directory")?;
         // Clients write a folder with or without it, and mean the same one.
         while directory.len() > 1 && directory.ends_with('/') {
@@ -134,7 +135,7 @@ impl Operations {
         }
         let mut given = vec![
             ("server_name", server.to_string()),
-            ("backup_id", backup.to_owned()),
+            ("backup_id", one_of_two(&backup).to_owned()),
             ("destination_directory", directory),
         ];
         let ssh_command = document.text("remote_ssh_command")?;
@@ -145,6 +146,16 @@ impl Operations {
         given.extend(ssh_command.map(|text| ("remote_ssh_command", text)));
         given.extend(target.map(|name| ("target", name)));
         Ok(texts(given))
+    }
+}
+
+/// One of the two words that Barman has for the same backup.
+fn one_of_two(word: &str) -> &str {
+    match word {
+        "last" => "latest",
+        "first" => "oldest",
+        "last-full" => "latest-full",
+        word => word,
     }
 }
 

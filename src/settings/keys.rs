@@ -178,7 +178,7 @@ pub const KEYS: &[Key] = &[
     Key::new("barman", "allow_commands", Kind::Commands, "", "Commands of database hosts that are off otherwise: put-wal, cloud-wal-archive, cloud-wal-restore.").now().never("it switches commands on that are off for safety"),
     Key::new("barman", "exchange_directory", Kind::Path, "", "The one directory that export-backup writes to and import-backup reads from. Blank: both are refused.").now().never("it opens a directory to reading and writing"),
     Key::new("target:NAME", "ssh_command", Kind::Text, "", "The SSH command of a restore to this target, word for word. Blank: the Barman host itself.").blank_is_meant().now().never("it is a program that runs"),
-    Key::new("target:NAME", "directories", Kind::Paths, "", "Directories that restores may go to, with all below them.").now().never("it opens directories to writing"),
+    Key::new("target:NAME", "directories", Kind::Paths, "", "Directories that restores may go to, with all below them; those of tablespaces that are not relocated, too.").now().never("it opens directories to writing"),
     Key::new("auth_token", "secret", Kind::Text, "", "Signs the tokens: 32 random characters or more. Blank: one is generated and kept in store_directory.").hidden(),
     Key::new("auth_token", "algorithm", Kind::Choice(&["HS256", "HS384", "HS512"]), "HS256", "The signature; tokens with another one are refused."),
     Key::new("auth_token", "token_life", Kind::Time(1, 10 * YEAR), "6000", "How long a token is good. A shorter life counts for tokens that were given before, too.").now(),

@@ -34,15 +34,12 @@ pub enum Refused {
         /// Its ticket.
         ticket: Ticket,
     },
-    /// Another job that runs or waits restores into a directory of this one.
-    #[error(
-        "ticket {ticket} restores into {} on the same host, and has not ended",
-        directory.display()
-    )]
+    /// Another job that has not ended writes to a directory of this one, or to one below or above it.
+    #[error("ticket {} writes to {}, or below or above it", job.ticket, directory.display())]
     DirectoryInUse {
-        /// Its ticket.
-        ticket: Ticket,
-        /// The directory.
+        /// The other job.
+        job: Box<Job>,
+        /// The directory of this one.
         directory: PathBuf,
     },
     /// The store can't record it.
@@ -209,22 +206,37 @@ impl Store {
             let same =
                 job.exclusive && other.command == job.command && other.arguments == job.arguments;
             let both = job.fills.as_ref().zip(other.fills.as_ref());
-            let shared = both.and_then(|(own, its)| own.shared_with(its));
+            let shared = both
+                .filter(|(own, _)| !own.ssh_command.is_empty() || on_one_host(job, &other))
+                .and_then(|(own, its)| own.shared_with(its));
             if !same && shared.is_none() {
                 continue;
             }
             // On another host it runs whether or not somebody looks after it here.
-            let runs = folder.is_supervised()? || self.abroad(&ticket)?.is_some();
+            let supervised = folder.is_supervised()? || self.abroad(&ticket)?.is_some();
+            // Barman outlives whoever looks after it; what has come of it is recorded when it ends.
+            let runs = supervised || folder.process().exists();
             if !runs || folder.result()?.is_some() {
                 continue;
             }
-            return Err(match shared.cloned() {
-                Some(directory) if !same => Refused::DirectoryInUse { ticket, directory },
-                _ => Refused::SameJob { ticket },
-            });
+            let is_lost = !supervised || folder.orphaned().exists();
+            match shared.cloned() {
+                Some(directory) if !same || is_lost => {
+                    let job = Box::new(other);
+                    return Err(Refused::DirectoryInUse { job, directory });
+                }
+                _ if same && supervised => return Err(Refused::SameJob { ticket }),
+                _ => {}
+            }
         }
         Ok(())
     }
+}
+
+/// Whether two jobs have the same Barman host.
+fn on_one_host(one: &Job, other: &Job) -> bool {
+    let host = |job: &Job| job.remote.as_ref().map(|host| host.remote.clone());
+    host(one) == host(other)
 }
 
 /// The tickets that files of a folder are named by, the oldest first.
@@ -244,7 +256,9 @@ mod tests {
     use crate::destinations::Destinations;
     use crate::names::{CommandName, Scope, ServerName, UserName};
     use crate::output::Kept;
+    use crate::settings::Remote;
     use crate::store::record::EndState;
+    use crate::store::record::RemoteHost;
 
     fn job(second: i64) -> Job {
         let at = time::OffsetDateTime::from_unix_timestamp(1_795_000_000 + second).unwrap();
@@ -430,13 +444,27 @@ mod tests {
         let below = into(1, "/r/data/base");
         let refused = store.accept(&below, 10).unwrap_err();
         assert!(
-            matches!(&refused, Refused::DirectoryInUse { ticket, directory }
-            if *ticket == first.ticket && directory == Path::new("/r/data/base")),
+            matches!(&refused, Refused::DirectoryInUse { job, directory }
+            if **job == first && directory == Path::new("/r/data/base")),
             "{refused}"
         );
         store.accept(&into(2, "/r/other"), 10).unwrap();
         store.accept(&job(3), 10).unwrap();
         drop(held);
+        let other_host = Job {
+            remote: Some(RemoteHost {
+                remote: Remote {
+                    user: "barman".into(),
+                    host: "backup2".into(),
+                    port: None,
+                    identity: None,
+                    options: Vec::new(),
+                },
+                sockets: "/tmp".into(),
+            }),
+            ..into(4, "/r/data")
+        };
+        store.accept(&other_host, 10).unwrap();
         store.accept(&below, 10).unwrap();
     }
 

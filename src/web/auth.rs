@@ -69,15 +69,18 @@ fn users<'a>(app: &'a App, task: UserTask, caller: &'a Caller, call: Call) -> Wo
 /// `/auth/logout`: every token of the caller ends.
 pub(super) fn logout<'a>(app: &'a App, caller: &'a Caller, call: Call) -> Work<'a> {
     Box::pin(async move {
+        let mut entry = dispatch::entry("logout", caller, &call.context);
         if caller.kind == AuthKind::Local {
             let words = "whoever has an account on this host could end these tokens; come with a \
                 token of the user, or the password";
-            return Err(Failure::new(RefusalKind::Forbidden, words));
+            let failure = Failure::new(RefusalKind::Forbidden, words);
+            entry.event = "refused";
+            entry.status = Some(failure.status());
+            app.door.note(entry).await;
+            return Err(failure);
         }
         app.auth.logout(caller).await?;
-        app.door
-            .note(dispatch::entry("logout", caller, &call.context))
-            .await;
+        app.door.note(entry).await;
         Ok(envelope(
             &format!("every token of user {} has ended", caller.user),
             &json!([]),

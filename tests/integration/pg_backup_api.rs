@@ -76,10 +76,10 @@ impl Desk {
         self.server.with_token(&self.site.token(name))
     }
 
-    /// The commands that were started, but for those that only ask for backups.
+    /// The commands that were started, but for those that only ask about backups.
     fn commands(&self) -> Vec<Vec<String>> {
         let mut commands = self.stand_in.commands();
-        commands.retain(|words| words[0] != "list-backups");
+        commands.retain(|words| !["list-backups", "show-backup"].contains(&words[0].as_str()));
         commands
     }
 }

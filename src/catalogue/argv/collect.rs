@@ -295,6 +295,11 @@ impl Given {
             .is_some_and(|text| !is_flag || truth(text) != Some(false))
     }
 
+    /// The restore target that is named.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.values(Slot::Target).first().map(String::as_str)
+    }
+
     /// Where a restore goes; `None` for a command that restores nothing.
     pub(super) fn destination<'a>(
         &'a self,
@@ -305,7 +310,7 @@ impl Given {
         if remote_command(command, traits).is_none() {
             return Ok(None);
         }
-        let target = self.values(Slot::Target).first().map(String::as_str);
+        let target = self.target();
         let ssh_command = self.values_of(command, traits, Kind::RemoteCommand).next();
         if let (Some(_), Some(text)) = (target, ssh_command) {
             return Err(ArgvError::value(

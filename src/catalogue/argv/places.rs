@@ -196,7 +196,8 @@ impl Roots<'_> {
     ) -> Result<PathBuf, ArgvError> {
         let path = Path::new(path);
         if self.any {
-            return Ok(path.components().collect());
+            let known = self.place_of(path);
+            return Ok(known.unwrap_or_else(|_| path.components().collect()));
         }
         let forbidden = |reason: String| ArgvError::TargetNotAllowed {
             name: name.to_owned(),
@@ -242,7 +243,7 @@ impl Roots<'_> {
 }
 
 /// Whether a directory of the configuration is absolute and has no `..` in it.
-fn is_plain(directory: &Path) -> bool {
+pub(super) fn is_plain(directory: &Path) -> bool {
     directory.is_absolute()
         && directory
             .components()

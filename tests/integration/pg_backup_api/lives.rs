@@ -54,7 +54,7 @@ fn two_hundred_requests_within_a_second_are_two_hundred_operations() {
         assert_eq!(ended(&admin, id)["status"], "DONE");
     }
     assert_eq!(desk.commands().len(), 200);
-    // Barman was asked for its backups a few times, not two hundred.
+    // Barman was asked about its backups a few times, not two hundred.
     let asked = desk.stand_in.commands().len() - 200;
     assert!(asked < 20, "{asked}");
     let listed = admin.get(MAIN).expect(200).json();
@@ -151,8 +151,9 @@ fn another_recovery_does_not_get_into_a_directory_while_one_fills_it() {
     ] {
         let answer = asked(directory, backup);
         let told = error(answer, 409);
+        let directory = directory.trim_end_matches('/');
         assert!(
-            told.contains(&id) && told.contains("/srv/r/a/data"),
+            told.contains(&format!("ticket {id} writes to {directory}, ")),
             "{told}"
         );
     }
@@ -185,6 +186,70 @@ fn another_recovery_does_not_get_into_a_directory_while_one_fills_it() {
     admin
         .form("/history/cancel", &format!("ticket={after}"))
         .expect(200);
+}
+
+#[test]
+fn a_lost_recovery_keeps_its_directory_as_long_as_barman_runs() {
+    let desk = Desk::new(&json!({"restore": {"hang": true}}), &[]);
+    let admin = desk.caller("admin");
+    let id = begun(admin.post(MAIN, &recovery("/srv/r/data")));
+    let start = eventually("a start", || {
+        let mut starts = desk.stand_in.starts();
+        starts.retain(|start| start["start"] == "restore");
+        starts.pop()
+    });
+    let (pid, supervisor) = (number(&start["pid"]), number(&start["ppid"]));
+    signal(supervisor, Signal::KILL);
+    eventually("end of the supervisor", || {
+        (!runs(supervisor)).then_some(())
+    });
+    assert_eq!(ended(&admin, &id)["barman_still_runs"], true);
+    // The same is not that operation, which has failed, and no second one either.
+    for directory in ["/srv/r/data", "/srv/r/data/base"] {
+        let told = error(admin.post(MAIN, &recovery(directory)), 409);
+        assert!(
+            told.contains(&format!("ticket {id} writes to {directory}")),
+            "{told}"
+        );
+    }
+    signal(pid, Signal::KILL);
+    let again = eventually("a free directory", || {
+        let answer = admin.post(MAIN, &recovery("/srv/r/data"));
+        (answer.status != 409).then(|| begun(answer))
+    });
+    assert_ne!(again, id);
+    admin
+        .form("/history/cancel", &format!("ticket={again}"))
+        .expect(200);
+}
+
+#[test]
+fn another_user_is_told_that_a_directory_is_in_use_and_not_by_whom() {
+    let desk = Desk::new(
+        &json!({"restore": {"hang": true}}),
+        &["barman.max_jobs = 1"],
+    );
+    let (admin, patroni) = (desk.caller("admin"), desk.caller("patroni"));
+    let other = "/servers/other/operations";
+    // One that runs, and one that waits for its turn.
+    let running = begun(admin.post(other, &recovery("/srv/r/one")));
+    let waiting = begun(admin.post(other, &recovery("/srv/r/two")));
+    for (directory, id) in [("/srv/r/one/data", running), ("/srv/r/two", waiting)] {
+        let told = error(patroni.post(MAIN, &recovery(directory)), 409);
+        assert!(
+            told.contains(&format!("another job writes to {directory}, ")),
+            "{told}"
+        );
+        assert!(!told.contains(&id), "{told}");
+        let told = error(admin.post(MAIN, &recovery(directory)), 409);
+        assert!(
+            told.contains(&format!("ticket {id} writes to {directory}, ")),
+            "{told}"
+        );
+        admin
+            .form("/history/cancel", &format!("ticket={id}"))
+            .expect(200);
+    }
 }
 
 #[test]

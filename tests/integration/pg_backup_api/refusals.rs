@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Desk, MAIN, error, recovery};
+use super::{Desk, MAIN, begun, error, recovery};
 
 /// What is said of a body that says nothing.
 const NOTHING: &str = "400 Bad Request: Minimum barman options not met for server 'main'";
@@ -236,6 +236,59 @@ fn a_restore_goes_to_a_target_and_nowhere_else_whoever_asks() {
     unknown["target"] = "db3".into();
     error(admin.post(MAIN, &unknown), 403);
     assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn a_tablespace_that_stays_where_it_was_is_a_destination_like_any_other() {
+    let shown = |location: &str| {
+        let tablespace = json!({"name": "fast", "location": location, "oid": 16400});
+        let stdout = json!({"main": {"tablespaces": [tablespace]}}).to_string();
+        json!({"show-backup": {"stdout": stdout}, "restore": {"hang": true}})
+    };
+    let desk = Desk::new(&shown("/ts/fast"), &[]);
+    let admin = desk.caller("admin");
+    let text = error(admin.post(MAIN, &recovery("/srv/r/x")), 403);
+    for word in [
+        "\"fast\" is restored where it was",
+        "/ts/fast",
+        "[target:NAME]",
+        "tablespace=fast:",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let target = "target=db2&backup_id=latest&server_name=main&async=true";
+    let restore = |more: &str| admin.form("/barman/restore", &format!("{target}{more}"));
+    restore("&destination_directory=/srv/r/x").expect(403);
+    restore("&destination_directory=/srv/r/x&tablespace=slow:/srv/r/ts").expect(403);
+    assert_eq!(desk.commands(), Vec::<Vec<String>>::new());
+    let relocated = restore("&destination_directory=/srv/r/x&tablespace=fast:/srv/r/ts").ticket();
+
+    // Inside the target it may stay where it was, and nothing else may write there meanwhile.
+    let mut control = shown("/srv/r/was");
+    control["list-backups"] = json!({"stdout": super::backups().to_string()});
+    desk.stand_in.control(&control);
+    let stays = begun(admin.post(MAIN, &recovery("/srv/r/y")));
+    let text = error(admin.post(MAIN, &recovery("/srv/r/was/z")), 409);
+    assert!(text.contains(&stays), "{text}");
+    for odd in ["relative", "/srv/r/../../etc", ""] {
+        let mut control = shown(odd);
+        control["list-backups"] = json!({"stdout": super::backups().to_string()});
+        desk.stand_in.control(&control);
+        error(admin.post(MAIN, &recovery("/srv/r/z")), 403);
+    }
+    // What can't be understood vouches for nothing.
+    for stdout in ["", "{}", "[]", "{\"main\": {}}"] {
+        control["show-backup"] = json!({"stdout": stdout});
+        desk.stand_in.control(&control);
+        error(admin.post(MAIN, &recovery("/srv/r/z")), 502);
+    }
+    for ticket in [&relocated, &stays] {
+        admin
+            .form("/history/cancel", &format!("ticket={ticket}"))
+            .expect(200);
+        admin.finished(ticket);
+    }
+    assert!(desk.commands().len() <= 2, "{:?}", desk.commands());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Restores go where the configuration lets them, and what they restore is a PostgreSQL.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -48,6 +48,93 @@ fn a_restored_backup_starts_and_holds_the_rows() {
     let again = ada.finished(&ticket);
     assert_ne!(again["status_code"], 200, "{again}");
     fs::remove_dir_all(directory).unwrap();
+}
+
+/// A backup in the catalogue of `main` that has a tablespace, `fast`, which was at this place; it goes
+/// with the test. The lab's database has none, which would be in every other test's backups, too.
+struct WithTablespace([PathBuf; 2]);
+
+impl WithTablespace {
+    const ID: &str = "20200203T040506";
+
+    fn of(backup_id: &str, location: &str) -> Self {
+        let home = Path::new(Lab::get().fact("BARMAN_HOME")).join("main");
+        let [old, new] = [backup_id, Self::ID].map(|id| {
+            let info = format!("meta/{id}-backup.info");
+            [home.join("base").join(id), home.join(info)]
+        });
+        let [old, new] = [&old, &new].map(|paths| paths.each_ref().map(|path| path.display()));
+        let script = format!(
+            "set -e; cp -a {} {new}; mkdir {new}/16400; echo row >{new}/16400/row; \
+             ln -s {location} {new}/data/pg_tblspc/16400; \
+             sed \"s|^tablespaces=.*|tablespaces=[('fast', 16400, '{location}')]|\" {} >{info}; \
+             grep -q fast {info}",
+            old[0],
+            old[1],
+            new = new[0],
+            info = new[1],
+        );
+        let made = Self([new[0].to_string().into(), new[1].to_string().into()]);
+        let output = Lab::get().command("/bin/sh").args(["-c", &script]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        made
+    }
+}
+
+impl Drop for WithTablespace {
+    fn drop(&mut self) {
+        let [data, info] = &self.0;
+        fs::remove_file(info).unwrap();
+        fs::remove_dir_all(data).unwrap();
+    }
+}
+
+#[test]
+fn a_tablespace_does_not_lead_a_restore_out_of_its_target() {
+    let fixture = Fixture::get();
+    let ada = fixture.ada();
+    let lab = Lab::get();
+    let allowed = Path::new(lab.fact("RESTORE_DIR"));
+    let outside = Path::new(lab.fact("WORK_DIR")).join(fresh("tablespace"));
+    let backup = WithTablespace::of(&fixture.backup_id, outside.to_str().unwrap());
+    let directory = allowed.join(fresh("with-tablespace"));
+    let body = json!({
+        "server_name": "main",
+        "backup_id": WithTablespace::ID,
+        "destination_directory": directory,
+        "target": "lab",
+        "async": true,
+    });
+    let told = ada.post("/barman/restore", &body).expect(403).json();
+    let words = told["message"].as_str().unwrap();
+    for word in ["\"fast\"", outside.to_str().unwrap(), "tablespace=fast:"] {
+        assert!(words.contains(word), "{words}");
+    }
+    assert!(!outside.exists() && !directory.exists());
+    // With another place for it the same restore runs.
+    let place = allowed.join(fresh("place"));
+    let mut relocated = body.clone();
+    relocated["tablespace"] = json!(format!("fast:{}", place.display()));
+    let result = ada.finished(&ada.post("/barman/restore", &relocated).ticket());
+    assert_eq!(result["status_code"], 200, "{result}");
+    assert_eq!(fs::read_to_string(place.join("row")).unwrap(), "row\n");
+    let link = fs::read_link(directory.join("pg_tblspc/16400")).unwrap();
+    assert_eq!(link, place);
+    assert!(!outside.exists());
+    drop(backup);
+    // One that was inside the target may stay there.
+    let was = allowed.join(fresh("was"));
+    let _backup = WithTablespace::of(&fixture.backup_id, was.to_str().unwrap());
+    let second = allowed.join(fresh("with-tablespace"));
+    let mut stays = body;
+    stays["destination_directory"] = json!(second);
+    let result = ada.finished(&ada.post("/barman/restore", &stays).ticket());
+    assert_eq!(result["status_code"], 200, "{result}");
+    assert_eq!(fs::read_to_string(was.join("row")).unwrap(), "row\n");
+    for directory in [directory, place, was, second] {
+        fs::remove_dir_all(directory).unwrap();
+    }
 }
 
 fn asynchronous(body: &Value) -> Value {

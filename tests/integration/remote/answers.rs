@@ -209,5 +209,7 @@ fn a_restore_through_a_link_that_leads_out_of_its_target_is_refused() {
     far.sshd.down();
     let told = restore(&far, "fresh/y").expect(502).json();
     assert_eq!(told["reason"], "no route", "{told}");
-    assert_eq!(far.stand_in.starts().len(), 1);
+    let mut starts = far.stand_in.starts();
+    starts.retain(|start| start["start"] == "restore");
+    assert_eq!(starts.len(), 1);
 }

@@ -354,3 +354,85 @@ fn the_word_target_is_ours_on_a_restore_alone() {
         &local(),
     );
 }
+
+/// What a restore tells of itself.
+fn told(destination: &str, more: &[(&str, &str)], places: &Places) -> Restore {
+    let mut pairs = vec![
+        ("server_name", "main"),
+        ("backup_id", "auto"),
+        ("destination_directory", destination),
+    ];
+    pairs.extend(more);
+    let invocation = start("restore", &text(&pairs), places).unwrap();
+    invocation.restore.unwrap()
+}
+
+#[test]
+fn a_restore_tells_every_directory_that_it_writes_to_with_links_resolved() {
+    let root = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(root.path()).unwrap();
+    std::fs::create_dir(root.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    let mut places = Places {
+        targets: vec![target("here", "", &[root.to_str().unwrap()])],
+        ..Places::default()
+    };
+    for any_target in [false, true] {
+        places.any_target = any_target;
+        let restore = told(
+            &path("link/x"),
+            &[
+                ("tablespace", &format!("a:{}", path("link/ts"))),
+                ("staging_wal_directory", &path("wal")),
+                ("recovery_staging_path", &path("shared")),
+                ("target_time", "2026-11-20 21:43:04"),
+            ],
+            &places,
+        );
+        let mut directories = restore.destinations.directories.clone();
+        directories.sort();
+        let expected = ["real/ts", "real/x", "wal"].map(|name| root.join(name));
+        assert_eq!(directories, expected, "{any_target}");
+        assert_eq!(restore.destinations.ssh_command, "");
+        assert_eq!((restore.backup.as_str(), restore.to_target), ("auto", true));
+    }
+    assert!(!told(&path("x"), &[], &places).to_target);
+    let backup = start("backup", &text(&[("server_name", "main")]), &places).unwrap();
+    assert_eq!(backup.restore, None);
+}
+
+#[test]
+fn a_tablespace_that_stays_where_it_was_lies_in_the_target_too() {
+    let places = both();
+    let at = |name: &str, location: &str| Tablespace {
+        name: name.to_owned(),
+        location: location.to_owned(),
+    };
+    let by_command = [("remote_ssh_command", "ssh postgres@db2")];
+    let by_name = [("target", "db2")];
+    for more in [&by_command[..], &by_name] {
+        let mut restore = told("/var/lib/pg/x", more, &places);
+        restore
+            .keep(&[at("a", "/ts/a"), at("b", "/var/lib/pg/b")], &places)
+            .unwrap();
+        let directories = ["/var/lib/pg/x", "/ts/a", "/var/lib/pg/b"].map(PathBuf::from);
+        assert_eq!(restore.destinations.directories, directories);
+        for outside in ["/srv/r/a", "/tsx", "/", "ts/a", "/ts/../etc", "", "/etc\n"] {
+            let mut restore = told("/var/lib/pg/x", more, &places);
+            let error = restore.keep(&[at("a", outside)], &places).unwrap_err();
+            assert!(error.is_forbidden(), "{outside:?}: {error}");
+            let words = error.to_string();
+            assert!(words.contains("\"a\" is restored where it was"), "{words}");
+        }
+        let relocated = [more, &[("tablespace", "a:/ts/new")]].concat();
+        let mut restore = told("/var/lib/pg/x", &relocated, &places);
+        restore.keep(&[at("a", "/etc")], &places).unwrap();
+        restore
+            .keep(&[at("a", "/etc"), at("b", "/etc")], &places)
+            .unwrap_err();
+    }
+    let mut local = told("/srv/r/x", &[], &places);
+    local.keep(&[at("a", "/srv/r/a")], &places).unwrap();
+    local.keep(&[at("a", "/ts/a")], &places).unwrap_err();
+}
