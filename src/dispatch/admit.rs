@@ -121,10 +121,18 @@ impl Dispatch {
         restore: &mut Restore,
         rules: &Arc<Rules>,
     ) -> Result<(), Refusal> {
-        let tablespaces = self.tablespaces(server, restore).await?;
-        if tablespaces.is_empty() {
-            return Ok(());
-        }
+        let tablespaces = match self.tablespaces(server, restore).await {
+            Ok(tablespaces) if tablespaces.is_empty() => return Ok(()),
+            Ok(tablespaces) => tablespaces,
+            Err(refusal) if rules.places.any_target => {
+                tracing::warn!(
+                    reason = refusal.message,
+                    "tablespaces of a restore are not known"
+                );
+                return Ok(());
+            }
+            Err(refusal) => return Err(refusal),
+        };
         let (mut kept, rules) = (restore.clone(), Arc::clone(rules));
         let looked = blocking::run(move || kept.keep(&tablespaces, &rules.places).map(|()| kept));
         *restore = looked.await.map_err(Refusal::internal)??;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Dispatch, Refusal, RefusalKind};
 use crate::catalogue::argv::{Restore, Tablespace};
 use crate::names::{CommandName, ServerName};
+use crate::redact;
 
 /// Backups that are looked at for one restore, where Barman is to choose among them.
 const LOOKED_AT: usize = 100;
@@ -19,21 +20,26 @@ pub struct Backup {
     id: String,
     name: Option<String>,
     state: State,
-    incremental: bool,
+    full: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It can be restored.
     Done,
+    /// It never will.
     Failed,
     /// It goes on, or was cut short.
     Other,
 }
 
-impl Backup {
-    fn is_named(&self, word: &str) -> bool {
-        self.id == word || self.name.as_deref() == Some(word)
+impl State {
+    fn of(word: Option<&str>) -> Self {
+        match word {
+            Some("DONE" | "WAITING_FOR_WALS") => Self::Done,
+            Some("FAILED") => Self::Failed,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -50,34 +56,85 @@ impl Dispatch {
             .ok_or_else(|| not_understood("barman's list of backups"))
     }
 
-    /// The tablespaces of every backup that a restore may mean. A backup that is not there has none.
+    /// The tablespaces of every backup that a restore may mean.
     ///
     /// # Errors
-    /// When Barman does not tell, or would choose among too many backups.
+    /// When there is no such backup, it is not finished, Barman does not tell, or would choose among
+    /// too many.
     pub(super) async fn tablespaces(
         &self,
         server: &ServerName,
         restore: &Restore,
     ) -> Result<Vec<Tablespace>, Refusal> {
+        let limit = self.jobs.limits().sync_timeout;
+        let looked = async {
+            match restore.backup.as_str() {
+                "auto" if restore.to_target => self.tablespaces_of_all(server).await,
+                // Barman takes the last one.
+                "auto" => self.tablespaces_of(server, "latest").await,
+                word => self.tablespaces_of(server, word).await,
+            }
+        };
+        tokio::time::timeout(limit, looked)
+            .await
+            .unwrap_or_else(|_| {
+                let words = "where the backup's tablespaces go could not be found out within \
+                [barman] sync_timeout";
+                Err(Refusal::new(RefusalKind::BarmanUnreachable, words))
+            })
+    }
+
+    /// Those of the backup that a word means to Barman; `show-backup` and `restore` read it alike
+    /// (`parse_backup_id` in barman/cli.py).
+    async fn tablespaces_of(
+        &self,
+        server: &ServerName,
+        word: &str,
+    ) -> Result<Vec<Tablespace>, Refusal> {
+        let words = ["--", server.as_str(), word];
+        let said = match self.ask(&command("show-backup")?, &words, true).await {
+            Ok(said) => said,
+            Err(refusal) => {
+                return Err(match self.backups(server).await {
+                    Ok(backups) if !names_one_of(word, &backups) => {
+                        let words = format!("server {server} has no backup {word:?}");
+                        Refusal::new(RefusalKind::NotFound, words)
+                    }
+                    _ => refusal,
+                });
+            }
+        };
+        let (state, tablespaces) = shown(&said.finished().stdout, server)
+            .ok_or_else(|| not_understood("what barman shows of a backup"))?;
+        match state {
+            State::Done => {
+                tablespaces.ok_or_else(|| not_understood("what barman shows of a backup"))
+            }
+            // Barman restores none of these, and says so.
+            State::Failed => Ok(Vec::new()),
+            State::Other => {
+                let words = format!("backup {word:?} of server {server} is not finished");
+                Err(Refusal::new(RefusalKind::Conflict, words))
+            }
+        }
+    }
+
+    /// Those of all backups: Barman chooses one by the target of the recovery.
+    async fn tablespaces_of_all(&self, server: &ServerName) -> Result<Vec<Tablespace>, Refusal> {
         let backups = self.backups(server).await?;
-        let ids = candidates(&restore.backup, restore.to_target, &backups);
+        let done = backups.iter().filter(|backup| backup.state == State::Done);
+        let ids: Vec<&str> = done.map(|backup| backup.id.as_str()).collect();
         if ids.len() > LOOKED_AT {
             let words = format!(
-                "backup_id is {:?}: barman would choose among {} backups, and where their \
+                "backup_id is \"auto\": barman would choose among {} backups, and where their \
                  tablespaces go is looked up for {LOOKED_AT} at most; name one of them",
-                restore.backup,
                 ids.len()
             );
             return Err(Refusal::invalid(words));
         }
-        let command = command("show-backup")?;
         let mut all = Vec::new();
         for id in ids {
-            let words = ["--", server.as_str(), id];
-            let said = self.ask(&command, &words, true).await?;
-            let found = of_backup(&said.finished().stdout, server)
-                .ok_or_else(|| not_understood("what barman shows of a backup"))?;
-            for tablespace in found {
+            for tablespace in self.tablespaces_of(server, id).await? {
                 if !all.contains(&tablespace) {
                     all.push(tablespace);
                 }
@@ -105,33 +162,39 @@ fn listed(said: &[u8], server: &ServerName) -> Option<Vec<Backup>> {
         listed
             .iter()
             .filter_map(|backup| {
+                let kind = text(backup, "backup_type");
                 Some(Backup {
                     id: text(backup, "backup_id")?,
                     name: text(backup, "backup_name"),
-                    state: match text(backup, "status").as_deref() {
-                        Some("DONE" | "WAITING_FOR_WALS") => State::Done,
-                        Some("FAILED") => State::Failed,
-                        _ => State::Other,
-                    },
-                    incremental: text(backup, "backup_type").as_deref() == Some("incremental"),
+                    state: State::of(text(backup, "status").as_deref()),
+                    full: !matches!(kind.as_deref(), Some("incremental" | "snapshot")),
                 })
             })
             .collect(),
     )
 }
 
-/// The tablespaces in what Barman shows of a backup; `None` when it is something else.
-fn of_backup(said: &[u8], server: &ServerName) -> Option<Vec<Tablespace>> {
+/// The state in what Barman shows of a backup, and its tablespaces; `None` when it is something else.
+fn shown(said: &[u8], server: &ServerName) -> Option<(State, Option<Vec<Tablespace>>)> {
     let said: Value = serde_json::from_slice(said).ok()?;
-    let listed = said.get(server.as_str())?.get("tablespaces")?.as_array()?;
-    let text = |tablespace: &Value, key: &str| Some(tablespace.get(key)?.as_str()?.to_owned());
-    let each = listed.iter().map(|tablespace| {
-        Some(Tablespace {
-            name: text(tablespace, "name")?,
-            location: text(tablespace, "location")?,
-        })
+    let shown = said.get(server.as_str())?;
+    let state = State::of(Some(shown.get("status")?.as_str()?));
+    let listed = shown.get("tablespaces").and_then(Value::as_array);
+    let text = |tablespace: &Value, key: &str| {
+        let text = tablespace.get(key)?.as_str()?;
+        // What is masked is not what Barman works with.
+        (!redact::is_masked(text)).then(|| text.to_owned())
+    };
+    let each = listed.map(|listed| {
+        let read = listed.iter().map(|tablespace| {
+            Some(Tablespace {
+                name: text(tablespace, "name")?,
+                location: text(tablespace, "location")?,
+            })
+        });
+        read.collect::<Option<Vec<_>>>()
     });
-    each.collect()
+    Some((state, each.flatten()))
 }
 
 /// Whether a word names one of the backups, as Barman's shortcuts do (`get_backup_id_using_shortcut`
@@ -140,33 +203,10 @@ fn of_backup(said: &[u8], server: &ServerName) -> Option<Vec<Tablespace>> {
 pub fn names_one_of(word: &str, backups: &[Backup]) -> bool {
     backups.iter().any(|backup| match word {
         "latest" | "last" | "oldest" | "first" | "auto" => backup.state == State::Done,
-        "latest-full" | "last-full" => backup.state == State::Done && !backup.incremental,
+        "latest-full" | "last-full" => backup.state == State::Done && backup.full,
         "last-failed" => backup.state == State::Failed,
-        word => backup.is_named(word),
+        word => backup.id == word || backup.name.as_deref() == Some(word),
     })
-}
-
-/// The ids of the backups that a word may mean and that can be restored; with `to_target`, `auto`
-/// chooses one by the target of the recovery.
-fn candidates<'a>(word: &str, to_target: bool, backups: &'a [Backup]) -> Vec<&'a str> {
-    let done = || backups.iter().filter(|backup| backup.state == State::Done);
-    let ids = |found: Option<&'a Backup>| found.map(|backup| backup.id.as_str());
-    // Ids begin with the second in which a backup began.
-    let found = match word {
-        "auto" if to_target => return done().map(|backup| backup.id.as_str()).collect(),
-        "latest" | "last" | "auto" => done().max_by_key(|backup| &backup.id),
-        "oldest" | "first" => done().min_by_key(|backup| &backup.id),
-        "latest-full" | "last-full" => done()
-            .filter(|backup| !backup.incremental)
-            .max_by_key(|backup| &backup.id),
-        // It is not restored.
-        "last-failed" => None,
-        word => {
-            let named = done().filter(|backup| backup.is_named(word));
-            return named.map(|backup| backup.id.as_str()).collect();
-        }
-    };
-    ids(found).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -181,24 +221,19 @@ mod tests {
         listed(text.as_bytes(), &main())
     }
 
-    fn three() -> Vec<Backup> {
-        let listed = read(
-            r#"{"main": [
-                {"backup_id": "20260103T000000", "backup_type": "incremental", "status": "DONE"},
-                {"backup_id": "20260102T000000", "backup_type": "full", "status": "WAITING_FOR_WALS",
-                 "backup_name": "weekly", "size": "1"},
-                {"backup_id": "20260104T000000", "backup_type": "full", "status": "FAILED"},
-                {"backup_id": "20260101T000000", "status": "DONE", "backup_name": "weekly"}],
-                "_INFO": []}"#,
-        );
-        listed.unwrap()
-    }
-
     #[test]
     fn a_backup_goes_by_its_id_its_name_and_the_words_that_fit() {
-        let backups = three();
+        let backups = read(
+            r#"{"main": [
+                {"backup_id": "20260103T000000", "backup_type": "incremental", "status": "DONE"},
+                {"backup_id": "20260105T000000", "backup_type": "snapshot", "status": "DONE"},
+                {"backup_id": "20260102T000000", "backup_type": "full", "status": "WAITING_FOR_WALS",
+                 "backup_name": "weekly", "size": "1"},
+                {"backup_id": "20260104T000000", "status": "FAILED"}], "_INFO": []}"#,
+        )
+        .unwrap();
         for word in [
-            "20260101T000000",
+            "20260102T000000",
             "20260104T000000",
             "weekly",
             "latest",
@@ -215,33 +250,9 @@ mod tests {
         for word in ["20260109T000000", "", "Weekly", "failed"] {
             assert!(!names_one_of(word, &backups), "{word}");
         }
-        let incremental = &backups[..1];
-        assert!(names_one_of("latest", incremental));
-        assert!(!names_one_of("latest-full", incremental));
-    }
-
-    #[test]
-    fn what_a_word_may_mean_is_looked_at_and_nothing_else() {
-        let backups = three();
-        let of = |word, to_target| candidates(word, to_target, &backups);
-        for word in ["latest", "last", "auto"] {
-            assert_eq!(of(word, false), ["20260103T000000"], "{word}");
-        }
-        for word in ["oldest", "first"] {
-            assert_eq!(of(word, true), ["20260101T000000"], "{word}");
-        }
-        for word in ["latest-full", "last-full"] {
-            assert_eq!(of(word, false), ["20260102T000000"], "{word}");
-        }
-        assert_eq!(of("weekly", false), ["20260102T000000", "20260101T000000"]);
-        assert_eq!(of("20260103T000000", false), ["20260103T000000"]);
-        assert_eq!(
-            of("auto", true),
-            ["20260103T000000", "20260102T000000", "20260101T000000"]
-        );
-        for word in ["last-failed", "20260104T000000", "20260109T000000", ""] {
-            assert!(of(word, false).is_empty(), "{word}");
-        }
+        let (partial, failed) = (&backups[..2], &backups[3..]);
+        assert!(names_one_of("latest", partial) && !names_one_of("latest-full", partial));
+        assert!(!names_one_of("latest", failed));
     }
 
     #[test]
@@ -255,25 +266,50 @@ mod tests {
 
     #[test]
     fn tablespaces_are_read_or_it_is_told_that_they_can_not_be() {
-        let of = |text: &str| of_backup(text.as_bytes(), &main());
-        let one = of(r#"{"main": {"backup_id": "x", "tablespaces": [
-                {"name": "fast", "location": "/ts/fast", "oid": 16387}]}}"#);
+        let of = |backup: &str| shown(format!("{{\"main\": {backup}}}").as_bytes(), &main());
         let fast = Tablespace {
             name: "fast".to_owned(),
             location: "/ts/fast".to_owned(),
         };
-        assert_eq!(one, Some(vec![fast]));
-        assert_eq!(of(r#"{"main": {"tablespaces": []}}"#), Some(Vec::new()));
-        for text in [
-            "",
-            "{}",
-            r#"{"main": {}}"#,
-            r#"{"main": {"tablespaces": null}}"#,
-            r#"{"main": {"tablespaces": [{"name": "x"}]}}"#,
-            r#"{"main": {"tablespaces": [{"name": "x", "location": 1}]}}"#,
-            r#"{"other": {"tablespaces": []}}"#,
+        for (backup, tablespaces) in [
+            (
+                r#"{"status": "DONE", "tablespaces": [
+                    {"name": "fast", "location": "/ts/fast", "oid": 16387}]}"#,
+                Some(vec![fast]),
+            ),
+            (r#"{"status": "DONE", "tablespaces": []}"#, Some(Vec::new())),
+            (r#"{"status": "DONE"}"#, None),
+            (r#"{"status": "DONE", "tablespaces": null}"#, None),
+            (
+                r#"{"status": "DONE", "tablespaces": [{"name": "x"}]}"#,
+                None,
+            ),
+            (
+                r#"{"status": "DONE", "tablespaces": [{"name": "x", "location": 1}]}"#,
+                None,
+            ),
+            (
+                r#"{"status": "DONE", "tablespaces": [
+                    {"name": "x", "location": "/srv/token=*REDACTED*"}]}"#,
+                None,
+            ),
         ] {
-            assert_eq!(of(text), None, "{text}");
+            assert_eq!(of(backup), Some((State::Done, tablespaces)), "{backup}");
         }
+        for (status, state) in [
+            ("WAITING_FOR_WALS", State::Done),
+            ("FAILED", State::Failed),
+            ("STARTED", State::Other),
+            ("SYNCING", State::Other),
+            ("EMPTY", State::Other),
+        ] {
+            let backup = format!("{{\"status\": \"{status}\"}}");
+            assert_eq!(of(&backup), Some((state, None)), "{backup}");
+        }
+        for backup in ["{}", "[]", "null", r#"{"status": 1}"#] {
+            assert_eq!(of(backup), None, "{backup}");
+        }
+        assert_eq!(shown(b"{\"other\": {\"status\": \"DONE\"}}", &main()), None);
+        assert_eq!(shown(b"", &main()), None);
     }
 }

@@ -23,10 +23,17 @@ use names::Meaning;
 use scan::{CONTEXT, Scanner, TRIGGER};
 
 /// What stands in place of a secret.
-const MASK: &[u8] = b"*REDACTED*";
+const MASK: &[u8] = WORD.as_bytes();
+const WORD: &str = "*REDACTED*";
 
 /// A longer line is read in pieces of this many bytes.
 const PIECE: usize = 64 * 1024;
+
+/// Whether something in a text was masked.
+#[must_use]
+pub fn is_masked(text: &str) -> bool {
+    text.contains(WORD)
+}
 
 /// Masks the secrets in a text.
 #[must_use]

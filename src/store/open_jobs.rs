@@ -203,8 +203,10 @@ impl Store {
             let Ok(Some(other)) = folder.job() else {
                 continue;
             };
-            let same =
-                job.exclusive && other.command == job.command && other.arguments == job.arguments;
+            let same = job.exclusive
+                && other.command == job.command
+                && other.arguments == job.arguments
+                && on_one_host(job, &other);
             let both = job.fills.as_ref().zip(other.fills.as_ref());
             let shared = both
                 .filter(|(own, _)| !own.ssh_command.is_empty() || on_one_host(job, &other))
@@ -235,7 +237,7 @@ impl Store {
 
 /// Whether two jobs have the same Barman host.
 fn on_one_host(one: &Job, other: &Job) -> bool {
-    let host = |job: &Job| job.remote.as_ref().map(|host| host.remote.clone());
+    let host = |job: &Job| job.remote.as_ref().map(|there| there.remote.host.clone());
     host(one) == host(other)
 }
 

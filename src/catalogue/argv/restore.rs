@@ -85,6 +85,9 @@ impl Restore {
                 ),
             };
             if !is_plain(Path::new(location)) {
+                if places.any_target {
+                    continue;
+                }
                 return Err(refused(&format!("{:?} is no plain path", cut(location))));
             }
             match found.roots.hold("tablespace", location, false) {

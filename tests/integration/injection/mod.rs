@@ -99,11 +99,11 @@ impl Bench {
         lines
     }
 
-    /// The same for a command that was accepted; which backups there are is asked before a restore.
+    /// The same for a command that was accepted; a backup is looked at before its restore.
     fn new_starts_for(&self, is_restore: bool) -> Vec<Value> {
         let mut starts = self.new_starts();
         if is_restore {
-            starts.retain(|start| start["start"] != "list-backups");
+            starts.retain(|start| start["start"] != "show-backup");
         }
         starts
     }

