@@ -132,6 +132,10 @@ impl Dispatch {
             );
             return Err(Refusal::invalid(words));
         }
+        if ids.is_empty() {
+            let words = format!("server {server} has no backup that can be restored");
+            return Err(Refusal::new(RefusalKind::NotFound, words));
+        }
         let mut all = Vec::new();
         for id in ids {
             for tablespace in self.tablespaces_of(server, id).await? {

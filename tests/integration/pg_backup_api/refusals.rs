@@ -295,6 +295,12 @@ fn a_tablespace_that_stays_where_it_was_is_a_destination_like_any_other() {
     let told = error(admin.post(MAIN, &recovery("/srv/r/z")), 502);
     assert!(told.contains("ERROR: Unknown backup"), "{told}");
     restore("&destination_directory=/srv/r/z").expect(502);
+    // Barman is to choose, and there is nothing yet to choose from.
+    control["list-backups"] = json!({"stdout": "{\"main\": []}"});
+    desk.stand_in.control(&control);
+    let form = "target=db2&backup_id=auto&server_name=main&target_time=2030-01-01";
+    let form = format!("{form}&destination_directory=/srv/r/z");
+    admin.form("/barman/restore", &form).expect(404);
     for ticket in [&relocated, &stays] {
         admin
             .form("/history/cancel", &format!("ticket={ticket}"))
